@@ -1,0 +1,25 @@
+//! The machine's monotonic clock, the same for all its processes: deadlines travel as its nanoseconds.
+
+use std::time::{Duration, Instant};
+
+/// Now, in nanoseconds.
+pub(crate) fn now() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    // The monotonic clock counts from the machine's start: never negative, and 64 bits last five centuries.
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// The point in time `wait` from now, in nanoseconds.
+pub(crate) fn after(wait: Duration) -> u64 {
+    now().saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// How long it is until `deadline`; zero if it has passed.
+pub(crate) fn until(deadline: u64) -> Duration {
+    Duration::from_nanos(deadline.saturating_sub(now()))
+}
+
+/// `deadline` for this process's timers.
+pub(crate) fn instant(deadline: u64) -> Instant {
+    Instant::now() + until(deadline)
+}

@@ -1,0 +1,285 @@
+//! The error that handlers and programs return, and the outcomes of sending.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::report::CrashReport;
+use crate::spec::SpecError;
+
+/// What a handler, a `start` or a program gives up with: a message, and the messages of its causes.
+///
+/// It travels: a handler's error is a reply. So it keeps texts, not values. Any `std::error::Error` turns into it by `?`.
+///
+/// ```
+/// fn parse(text: &str) -> watertight::Result<i64> {
+///     Ok(text.parse::<i64>()?)
+/// }
+/// assert_eq!(parse("x").unwrap_err().to_string(), "invalid digit found in string");
+/// ```
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Error {
+    message: String,
+    causes: Vec<String>,
+    deferred: bool,
+}
+
+/// `Ok`, or a [`struct@Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Deepest chain of causes that is kept: what a reader still reads.
+const CAUSES: usize = 16;
+
+impl Error {
+    /// An error that says `message`.
+    pub fn new(message: impl fmt::Display) -> Error {
+        Error { message: message.to_string(), causes: Vec::new(), deferred: false }
+    }
+
+    /// The same error, introduced by what was attempted.
+    #[must_use]
+    pub fn context(mut self, attempted: impl fmt::Display) -> Error {
+        self.causes.insert(0, std::mem::replace(&mut self.message, attempted.to_string()));
+        self.causes.truncate(CAUSES);
+        self
+    }
+
+    /// The messages of the causes, outermost first.
+    pub fn causes(&self) -> &[String] {
+        &self.causes
+    }
+
+    /// What a handler returns when somebody will answer later.
+    pub(crate) fn deferred() -> Error {
+        Error { message: "answered later".into(), causes: Vec::new(), deferred: true }
+    }
+
+    pub(crate) fn is_deferred(&self) -> bool {
+        self.deferred
+    }
+}
+
+impl<E: std::error::Error> From<E> for Error {
+    fn from(error: E) -> Error {
+        let mut causes = Vec::new();
+        let mut next = error.source();
+        while let Some(cause) = next.filter(|_| causes.len() < CAUSES) {
+            causes.push(cause.to_string());
+            next = cause.source();
+        }
+        Error { message: error.to_string(), causes, deferred: false }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        self.causes.iter().try_for_each(|cause| write!(f, ": {cause}"))
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Whether the handler ran, as far as anybody can know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Executed {
+    /// It was not entered: asking again is safe.
+    No,
+    /// It was entered and its process died in it, or nobody knows.
+    Maybe,
+    /// It returned; only its reply is lost.
+    Yes,
+}
+
+/// Why nothing more can be sent to an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
+#[non_exhaustive]
+pub enum Unreachable {
+    /// The actor has ended and will not come back.
+    #[error("the actor {0} has ended")]
+    Ended(String),
+    /// It failed more often than its intensity allows.
+    #[error("the actor {0} failed too often and was given up")]
+    GivenUp(String),
+    /// No such actor in this system.
+    #[error("no such actor in this system")]
+    NoSuchActor,
+    /// The capability in the address is not the actor's.
+    #[error("the address was forged or belongs to another actor: its capability is not accepted")]
+    Forged,
+    /// The address belongs to another system or another run of it.
+    #[error("the address belongs to another system")]
+    OtherSystem,
+    /// The address was made for another version of the actor.
+    #[error("the actor speaks another protocol than the address was made for")]
+    OtherProtocol,
+    /// This process holds as many links as it may.
+    #[error("this process holds as many links as it may")]
+    TooManyLinks,
+    /// The system is shutting down, or this process has lost it.
+    #[error("the system is shutting down")]
+    ShuttingDown,
+}
+
+/// Why a `tell` was not accepted; the message comes back with it.
+#[derive(Error)]
+#[non_exhaustive]
+pub enum TellError<M> {
+    /// The mailbox is full (from `try_tell`).
+    #[error("the mailbox is full")]
+    Full(M),
+    /// No room until the deadline.
+    #[error("the mailbox stayed full until the deadline")]
+    Deadline(M),
+    /// There is nobody to send to.
+    #[error("{1}")]
+    Unreachable(M, Unreachable),
+    /// It does not encode, or is larger than a frame may be.
+    #[error("{1}")]
+    Encode(M, crate::wire::codec::EncodeError),
+}
+
+impl<M> TellError<M> {
+    /// The message that was not accepted.
+    pub fn into_message(self) -> M {
+        match self {
+            TellError::Full(m) | TellError::Deadline(m) | TellError::Unreachable(m, _) | TellError::Encode(m, _) => m,
+        }
+    }
+}
+
+impl<M> fmt::Debug for TellError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// How an ask can end other than with its reply. Every ask ends, exactly once, by its deadline.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// The handler returned this error. It is a reply: the actor is well.
+    #[error("{0}")]
+    Failed(Error),
+    /// No reply by the deadline.
+    #[error("no reply by the deadline")]
+    Deadline {
+        /// [`Executed::No`] if the message was skipped or never left.
+        executed: Executed,
+    },
+    /// The process died.
+    #[error("{} died (the message {}): {}", report.name, match executed { Executed::Yes => "was handled, its reply is lost", Executed::No => "was not started", Executed::Maybe => "was in hand" }, report.exit)]
+    Died {
+        /// Whether the handler ran.
+        executed: Executed,
+        /// What is known of the death.
+        report: Box<CrashReport>,
+    },
+    /// The message has killed as many incarnations as it may, and is put aside.
+    #[error("the message killed {attempts} incarnations of {} and is quarantined: {}", report.name, report.exit)]
+    Quarantined {
+        /// How many times it was tried.
+        attempts: u8,
+        /// What is known of the last death.
+        report: Box<CrashReport>,
+    },
+    /// There is nobody to ask.
+    #[error("{0}")]
+    Unreachable(Unreachable),
+    /// Answering would wait for this very ask.
+    #[error("the ask was refused: the actor it would wait for is waiting for this one")]
+    WouldDeadlock,
+    /// The actor does not know this message: it is of another build.
+    #[error("the actor does not know the message {0}")]
+    Incompatible(&'static str),
+    /// The actor could not read the message.
+    #[error("the actor could not read the message: {0}")]
+    Undecodable(String),
+    /// The reply could not be read here.
+    #[error("the reply could not be read: {0}")]
+    BadReply(String),
+    /// Whoever held the right to answer gave it up.
+    #[error("nobody will answer: the right to reply was dropped")]
+    NoReply,
+    /// The message does not encode, or is larger than a frame may be.
+    #[error("{0}")]
+    Encode(crate::wire::codec::EncodeError),
+}
+
+impl AskError {
+    /// Whether the handler ran, as far as anybody can know.
+    pub fn executed(&self) -> Executed {
+        match self {
+            AskError::Died { executed, .. } | AskError::Deadline { executed } => *executed,
+            AskError::Failed(_) | AskError::BadReply(_) => Executed::Yes,
+            AskError::Quarantined { .. } | AskError::NoReply => Executed::Maybe,
+            _ => Executed::No,
+        }
+    }
+
+    /// The report of the death that ended the ask, if one did.
+    pub fn report(&self) -> Option<&CrashReport> {
+        match self {
+            AskError::Died { report, .. } | AskError::Quarantined { report, .. } => Some(report),
+            _ => None,
+        }
+    }
+}
+
+/// Why an actor was not started.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Error)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// The spec contradicts itself.
+    #[error("{0}")]
+    Spec(#[from] SpecError),
+    /// Another actor has the name.
+    #[error("the name {0:?} is taken")]
+    NameTaken(String),
+    /// Its process died, failed or hung before `start` returned.
+    #[error("{} did not start: {}", .0.name, .0.exit)]
+    Start(Box<CrashReport>),
+    /// The operating system started no process.
+    #[error("the operating system started no process for {name}: {error}")]
+    Process {
+        /// The actor.
+        name: String,
+        /// The system's own words.
+        error: String,
+    },
+    /// The actor's code cannot be named to another process.
+    #[error("{0}")]
+    Code(String),
+    /// Its arguments do not encode.
+    #[error("the arguments do not encode: {0}")]
+    Arguments(String),
+    /// The limit of actors in a system is reached.
+    #[error("the system has as many actors as it may: {0}")]
+    TooMany(u32),
+    /// The system is shutting down.
+    #[error("the system is shutting down")]
+    ShuttingDown,
+}
+
+/// Why a question to the supervisor has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
+#[non_exhaustive]
+pub enum SystemError {
+    /// No actor has the name.
+    #[error("no actor is named {0:?}")]
+    NoSuchName(String),
+    /// The actor with the name speaks another protocol.
+    #[error("the actor named {0:?} is of another type")]
+    OtherType(String),
+    /// The address does not lead to an actor.
+    #[error("{0}")]
+    Unreachable(#[from] Unreachable),
+    /// The system is shutting down, or this process has lost it.
+    #[error("the system is shutting down")]
+    ShuttingDown,
+}

@@ -1,0 +1,112 @@
+//! What happens in a system, as it is told to programs, tests and monitors.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::{CrashReport, Exit};
+pub use crate::wire::control::DeadLetterReason;
+use crate::wire::ids::{ActorId, Incarnation, MessageKey};
+use crate::Message;
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Event {
+    /// An incarnation is ready: its `start` has returned.
+    Started {
+        /// The actor.
+        actor: ActorId,
+        /// Its name.
+        name: String,
+        /// Which life this is.
+        incarnation: Incarnation,
+        /// Its process.
+        pid: u32,
+        /// From the order to start it until it was ready.
+        took: Duration,
+    },
+    /// An incarnation has ended, abnormally or not.
+    Exited(CrashReport),
+    /// An actor has ended for good.
+    Ended {
+        /// The actor.
+        actor: ActorId,
+        /// Its name.
+        name: String,
+        /// Whether it had failed too often.
+        given_up: bool,
+    },
+    /// Messages were accepted and will not be handled.
+    DeadLetters {
+        /// Who sent them.
+        sender: ActorId,
+        /// Who should have had them.
+        receiver: ActorId,
+        /// Why.
+        reason: DeadLetterReason,
+        /// The type of the first, or its key in hexadecimal.
+        message: String,
+        /// How many.
+        count: u64,
+    },
+    /// So many events were dropped because this listener was too slow.
+    Missed(u64),
+}
+
+/// An actor that was monitored has ended this incarnation. Delivered once per monitor, behind everything it sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Down {
+    /// The number that `monitor` returned.
+    pub monitor: u64,
+    /// The actor.
+    pub actor: ActorId,
+    /// Its name.
+    pub name: String,
+    /// Which of its lives ended; 0 if it had ended before it was monitored.
+    pub incarnation: Incarnation,
+    /// How.
+    pub exit: Exit,
+}
+
+impl Message for Down {
+    type Reply = ();
+    const NAME: &'static str = "watertight.Down";
+    const KEY: MessageKey = MessageKey::named(Self::NAME);
+}
+
+/// What an actor is doing, as the supervisor sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Its process runs, `start` has not returned.
+    Starting,
+    /// It takes messages.
+    Running,
+    /// It has died and waits for its restart.
+    Restarting,
+    /// It has been asked to stop.
+    Stopping,
+    /// It has ended for good.
+    Ended,
+}
+
+/// One actor, as the supervisor sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActorInfo {
+    /// The actor.
+    pub actor: ActorId,
+    /// Its name.
+    pub name: String,
+    /// Its Rust type.
+    pub actor_type: String,
+    /// The actor that started it; [`ActorId::PROGRAM`] for the program.
+    pub parent: ActorId,
+    /// What it is doing.
+    pub phase: Phase,
+    /// Which life this is.
+    pub incarnation: Incarnation,
+    /// Its process, if it has one now.
+    pub pid: Option<u32>,
+    /// How often it was restarted.
+    pub restarts: u64,
+}

@@ -1,0 +1,104 @@
+//! From a fresh process to an actor: who am I, may I run this, and what may I use. One thread until all is settled.
+
+use std::fmt::Display;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::process::child;
+use crate::process::code_reference::{Entry, Image};
+use crate::process::recorder::Recorder;
+use crate::wire::control::{Ticket, ToPeer, ToSupervisor};
+use crate::wire::conversation::{self, Listener};
+use crate::wire::hello::{Hello, Role};
+use crate::wire::ids::SystemId;
+use crate::wire::transport::BlockingControl;
+
+/// What a child runs: named to it by a code reference, called with its start.
+pub(crate) type Main = fn(Start);
+
+/// Everything an actor process begins with.
+pub(crate) struct Start {
+    pub(crate) ticket: Ticket,
+    pub(crate) control: BlockingControl,
+    /// What has been read of the control conversation beyond the ticket.
+    pub(crate) listener: Listener,
+    pub(crate) recorder: Recorder,
+}
+
+/// Exit code of a child that could not become an actor; `EX_SOFTWARE` of sysexits.
+const FAILED: i32 = 70;
+
+static BECAME: AtomicBool = AtomicBool::new(false);
+
+/// Turns this process, which the supervisor has started, into its actor. Never returns.
+pub(crate) fn become_actor() -> ! {
+    if BECAME.swap(true, Ordering::SeqCst) {
+        eprintln!("watertight: a system was started inside an actor's process; use cx.spawn to start children");
+        child::exit_now(FAILED);
+    }
+    match begin() {
+        Ok((entry, start)) => {
+            (entry.main)(start);
+            child::exit_now(0)
+        }
+        Err(error) => {
+            eprintln!("watertight: this process could not become an actor: {error}");
+            child::exit_now(FAILED)
+        }
+    }
+}
+
+fn begin() -> Result<(&'static Entry<Main>, Start), String> {
+    let socket = attempt("take over the control link", child::take_control())?;
+    let control = attempt("take over the control link", BlockingControl::new(socket))?;
+    let mut listener = Listener::new(Role::Supervisor, SystemId(0));
+    let (ticket, page) = read_ticket(&control, &mut listener)?;
+    let refuse = |error: String| {
+        say_failed(&control, &ticket, &error);
+        error
+    };
+    let prepare = || -> Result<_, String> {
+        attempt("bind to the supervisor's life", child::die_with_parent(ticket.parent_process))?;
+        let image = attempt("look at its own executable", Image::of_this_process())?;
+        attempt("run this executable", ticket.image.check(&image))?;
+        let code = ticket.code.ok_or("its ticket names no code")?;
+        let entry = attempt("find its code", code.resolve::<Main>())?;
+        attempt("limit itself", child::harden(&ticket.limits))?;
+        let recorder = attempt("map its flight recorder", Recorder::open(page))?;
+        Ok((entry, recorder))
+    };
+    let (entry, recorder) = prepare().map_err(refuse)?;
+    Ok((entry, Start { ticket, control, listener, recorder }))
+}
+
+fn read_ticket(control: &BlockingControl, listener: &mut Listener) -> Result<(Ticket, OwnedFd), String> {
+    let mut buffer = vec![0; 4096];
+    loop {
+        match listener.next::<ToPeer>().map_err(|e| e.to_string())? {
+            Some((ToPeer::Start(ticket), descriptors)) => {
+                let page = descriptors.into_iter().next().ok_or("its ticket came without a flight recorder")?;
+                return Ok((*ticket, page));
+            }
+            Some(_) => return Err("the supervisor said something before the ticket".into()),
+            None => {}
+        }
+        let read = attempt("read its ticket", control.read(&mut buffer, &mut listener.descriptors))?;
+        if read == 0 {
+            return Err("the supervisor is gone".into());
+        }
+        listener.heard(&buffer[..read]);
+    }
+}
+
+fn say_failed(control: &BlockingControl, ticket: &Ticket, error: &str) {
+    let mut bytes = Hello { role: Role::Actor, system: ticket.system }.encode().to_vec();
+    let failed = ToSupervisor::StartFailed { error: error.to_owned() };
+    // If neither encoding nor writing works, standard error and the exit code still tell.
+    if conversation::append(&mut bytes, &failed, 0).is_ok() {
+        let _ = control.write_all(&bytes);
+    }
+}
+
+fn attempt<T, E: Display>(what: &str, result: Result<T, E>) -> Result<T, String> {
+    result.map_err(|error| format!("failed to {what}: {error}"))
+}

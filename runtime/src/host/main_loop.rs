@@ -1,0 +1,322 @@
+//! The loop in which an actor lives: one message after another, each recorded before it is decoded and settled after
+//! its reply has reached the kernel.
+
+use std::future::poll_fn;
+use std::io::Write;
+use std::marker::PhantomData;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::begin::Start;
+use super::{control, last_words};
+use crate::actor::{Actor, Context, Current, ReplyState};
+use crate::clock;
+use crate::error::Error;
+use crate::event::{DeadLetterReason, Down};
+use crate::logging;
+use crate::message::{AnyMessage, Message, Protocol};
+use crate::node::mailbox::{Mailbox, Next};
+use crate::node::{Identity, InLink, LinkError, Node, call};
+use crate::process::child;
+use crate::process::recorder::Recorder;
+use crate::wire::codec::{self, DecodeError};
+use crate::wire::control::{Ticket, ToSupervisor};
+use crate::wire::conversation::Listener;
+use crate::wire::frame::{BODY_LIMIT, ChainLink, FrameError, Header, Kind, Status};
+use crate::wire::hello::Role;
+use crate::wire::ids::{ActorId, LinkId, MessageKey, RawAddress, Sequence};
+use crate::wire::transport::BlockingControl;
+
+/// Messages in a row before the other tasks of the process get their turn: they write what handlers have sent.
+const ROW: u32 = 64;
+/// How long a stopping actor waits until what it has sent is settled. The supervisor's grace bounds the whole.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// Runs the actor `A` in this process until it ends.
+pub(crate) fn run_actor<A: Actor>(start: Start) {
+    logging::start();
+    let recorder = Arc::new(start.recorder);
+    let start = Ready { ticket: start.ticket, control: start.control, listener: start.listener };
+    let runtime = match runtime(&recorder) {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("watertight: failed to build the runtime of an actor: {error}");
+            return;
+        }
+    };
+    runtime.block_on(live::<A>(start, recorder));
+}
+
+struct Ready {
+    ticket: Ticket,
+    control: BlockingControl,
+    listener: Listener,
+}
+
+fn runtime(recorder: &Arc<Recorder>) -> std::io::Result<tokio::runtime::Runtime> {
+    let (parking, unparking) = (Arc::clone(recorder), Arc::clone(recorder));
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_park(move || parking.set_parked(true))
+        .on_thread_unpark(move || unparking.set_parked(false))
+        .build()
+}
+
+async fn live<A: Actor>(start: Ready, recorder: Arc<Recorder>) {
+    let ticket = start.ticket;
+    let own = RawAddress {
+        version: RawAddress::VERSION,
+        system: ticket.system,
+        actor: ticket.actor,
+        capability: ticket.capability,
+        protocol: ticket.protocol,
+    };
+    let identity = Identity {
+        system: ticket.system,
+        actor: ticket.actor,
+        incarnation: ticket.incarnation,
+        name: ticket.name,
+    };
+    let (arrivals, arriving) = mpsc::unbounded_channel();
+    let begun = start.control.writer().and_then(|writer| {
+        let node = Node::new(identity, Role::Actor, writer, recorder, arrivals);
+        last_words::prepare(Arc::downgrade(&node));
+        control::listen(start.control, start.listener).map(|backlog| (node, backlog))
+    });
+    let (node, mut backlog) = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            eprintln!("watertight: failed to take up the control conversation: {error}");
+            return;
+        }
+    };
+    let hearing = Arc::clone(&node);
+    tokio::spawn(async move {
+        while let Some((message, descriptors)) = backlog.next().await {
+            hearing.hear(message, descriptors);
+        }
+    });
+    let mut cx = Context {
+        node: Arc::clone(&node),
+        own,
+        current: nobody(own),
+        reply: ReplyState::Open,
+        body: Vec::new(),
+        stopping: false,
+        actor: PhantomData,
+    };
+    let mut actor = match begin::<A>(&ticket.arguments, &mut cx).await {
+        Ok(actor) => actor,
+        Err(error) => {
+            node.say(&ToSupervisor::StartFailed { error: error.to_string() });
+            leave(0);
+        }
+    };
+    let protocol = A::Messages::names().into_iter().map(|(key, name)| (key, name.to_owned())).collect();
+    node.say(&ToSupervisor::Ready { protocol });
+    let mailbox = Mailbox::new(Arc::clone(&node), arriving);
+    let finished = serve(&mut actor, &mut cx, mailbox).await;
+    actor.stopped(&mut cx).await;
+    // What cannot be settled in time dies with its sender, and is counted so.
+    let _ = tokio::time::timeout(SETTLE, node.settled()).await;
+    node.say(&ToSupervisor::Goodbye { finished });
+    leave(0);
+}
+
+async fn begin<A: Actor>(arguments: &[u8], cx: &mut Context<A>) -> Result<A, Error> {
+    let arguments = codec::decode_nested(arguments)
+        .map_err(|e| Error::from(e).context("the arguments do not decode"))?;
+    A::start(arguments, cx).await
+}
+
+fn leave(code: i32) -> ! {
+    // What cannot be written any more is lost with the pipe.
+    let _ = std::io::stdout().flush();
+    child::exit_now(code)
+}
+
+/// Handles messages until the actor stops. `true` if it did so of its own accord.
+async fn serve<A: Actor>(actor: &mut A, cx: &mut Context<A>, mut mailbox: Mailbox) -> bool {
+    let mut row = 0;
+    loop {
+        if cx.stopping {
+            return true;
+        }
+        match poll_fn(|task| mailbox.poll_next(task)).await {
+            Next::Link(place) => one::<A>(actor, cx, &mut mailbox, place).await,
+            Next::Down(down) => own::<A>(actor, cx, &mut mailbox, &down).await,
+            Next::Stop => return false,
+            Next::Lost => leave(0),
+        }
+        row += 1;
+        if row == ROW {
+            row = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Handles the next message of the link at `place`, if a whole one is there.
+async fn one<A: Actor>(actor: &mut A, cx: &mut Context<A>, mailbox: &mut Mailbox, place: usize) {
+    let Some(link) = mailbox.link(place) else {
+        mailbox.exhausted(place);
+        return;
+    };
+    let message = match take::<A>(link, cx) {
+        Ok(Taken::Message(message)) => message,
+        Ok(Taken::Settled) => return,
+        Ok(Taken::Nothing) => {
+            mailbox.exhausted(place);
+            return;
+        }
+        Err(error) => {
+            mailbox.refuse(place, &error.into());
+            return;
+        }
+    };
+    let current = cx.current;
+    handle(message, actor, cx, mailbox, Some((current.link, current.sequence))).await;
+    // The place is kept while its message is in hand, so it is still the same link.
+    let Some(link) = mailbox.link(place) else { return };
+    match cx.reply {
+        ReplyState::Made(status) => link.reply(current.sequence, status, &cx.body, true),
+        ReplyState::Open | ReplyState::Deferred => {}
+    }
+    link.row.finish(current.sequence);
+    if !matches!(cx.reply, ReplyState::Made(_)) {
+        link.settle(current.sequence);
+    }
+}
+
+/// Handles what the runtime itself tells the actor.
+async fn own<A: Actor>(actor: &mut A, cx: &mut Context<A>, mailbox: &mut Mailbox, down: &Down) {
+    let Ok(body) = codec::encode(down, BODY_LIMIT) else { return };
+    if let Some(Ok(message)) = <A::Messages as Protocol<A>>::Any::decode(Down::KEY, &body) {
+        call::begin_own();
+        cx.current = nobody(cx.own);
+        cx.reply = ReplyState::Open;
+        handle(message, actor, cx, mailbox, None).await;
+    }
+}
+
+/// Runs one handler. While it is suspended, the mailbox reads on.
+async fn handle<A: Actor>(
+    message: <A::Messages as Protocol<A>>::Any,
+    actor: &mut A,
+    cx: &mut Context<A>,
+    mailbox: &mut Mailbox,
+    in_hand: Option<(LinkId, Sequence)>,
+) {
+    let mut handler = pin!(message.handle(actor, cx));
+    poll_fn(|task| {
+        if call::polling(|| handler.as_mut().poll(task)).is_ready() {
+            return Poll::Ready(());
+        }
+        mailbox.pump(task, in_hand);
+        if mailbox.is_lost() {
+            leave(0);
+        }
+        Poll::Pending
+    })
+    .await;
+}
+
+enum Taken<M> {
+    /// To be handled; recorded as started.
+    Message(M),
+    /// Settled without a handler.
+    Settled,
+    /// No whole frame has come.
+    Nothing,
+}
+
+type Any<A> = <<A as Actor>::Messages as Protocol<A>>::Any;
+
+/// Takes the next frame of a link, records it as started, then decodes it: what kills the decoder is known too.
+fn take<A: Actor>(link: &mut InLink, cx: &mut Context<A>) -> Result<Taken<Any<A>>, LinkError> {
+    let (id, sender, reply_address, answers_only) = (link.id, link.sender, link.reply_address, link.answers_only);
+    let Some(frame) = link.inbox.next()? else { return Ok(Taken::Nothing) };
+    let Header { kind, sequence, key, attempt, .. } = frame.header;
+    if matches!(kind, Kind::Answer | Kind::Adopt) {
+        Mailbox::answer(&cx.node, sender, kind, frame.body);
+        link.row.start(sequence, key);
+        link.row.finish(sequence);
+        link.settle(sequence);
+        return Ok(Taken::Settled);
+    }
+    if answers_only {
+        return Err(FrameError::Unexpected(kind).into());
+    }
+    let deadline = frame.extensions.deadline();
+    let is_ask = kind == Kind::Ask;
+    if link.refused.front() == Some(&sequence) {
+        link.refused.pop_front();
+        link.row.skip(sequence);
+        link.settle(sequence);
+        return Ok(Taken::Settled);
+    }
+    if deadline.is_some_and(|deadline| deadline <= clock::now()) {
+        return Ok(refuse(link, cx, Refused { sequence, is_ask, status: Status::Expired, text: String::new() }));
+    }
+    link.row.start(sequence, key);
+    let decoded = Any::<A>::decode(key, frame.body);
+    call::begin(deadline, frame.extensions.chain(), ChainLink { actor: cx.own.actor, link: id, sequence });
+    match decoded {
+        Some(Ok(message)) => {
+            cx.current = Current { link: id, sender, sequence, attempt, deadline, is_ask, reply_address };
+            cx.reply = ReplyState::Open;
+            Ok(Taken::Message(message))
+        }
+        Some(Err(error)) => Ok(refuse(link, cx, Refused::undecodable(sequence, is_ask, &error))),
+        None => Ok(refuse(link, cx, Refused { sequence, is_ask, status: Status::Unknown, text: String::new() })),
+    }
+}
+
+struct Refused {
+    sequence: Sequence,
+    is_ask: bool,
+    status: Status,
+    text: String,
+}
+
+impl Refused {
+    fn undecodable(sequence: Sequence, is_ask: bool, error: &DecodeError) -> Refused {
+        Refused { sequence, is_ask, status: Status::Undecodable, text: error.to_string() }
+    }
+}
+
+/// Settles a message that no handler will see: its asker is told, a told one is a dead letter.
+fn refuse<A: Actor, M>(link: &mut InLink, cx: &Context<A>, refused: Refused) -> Taken<M> {
+    let Refused { sequence, is_ask, status, text } = refused;
+    if is_ask {
+        link.reply(sequence, status, text.as_bytes(), true);
+    } else {
+        tracing::warn!(sender = %link.sender, %sequence, ?status, "a told message was refused");
+        let reason =
+            if status == Status::Expired { DeadLetterReason::Expired } else { DeadLetterReason::Refused };
+        let key = MessageKey(0);
+        let receiver = cx.own.actor;
+        cx.node.say(&ToSupervisor::DeadLetters { link: link.id, receiver, reason, key, count: 1 });
+    }
+    link.row.skip(sequence);
+    if !is_ask {
+        link.settle(sequence);
+    }
+    Taken::Settled
+}
+
+fn nobody(own: RawAddress) -> Current {
+    Current {
+        link: LinkId(0),
+        sender: ActorId::PROGRAM,
+        sequence: Sequence::ZERO,
+        attempt: 1,
+        deadline: None,
+        is_ask: false,
+        reply_address: own,
+    }
+}

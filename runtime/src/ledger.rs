@@ -1,0 +1,47 @@
+//! The ledger law: everything accepted is accounted for.
+
+use serde::{Deserialize, Serialize};
+
+/// What became of the messages that were accepted for an actor, or for all actors.
+///
+/// At every quiet moment `accepted = processed + dead_lettered + in_doubt + died_with_sender`; before that, the
+/// difference is `waiting`. Counted independently: acceptance by the senders' recorders, processing by the receiver's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// `tell` or `ask` took it.
+    pub accepted: u64,
+    /// Its handler returned.
+    pub processed: u64,
+    /// It was not handled, and that was said: expired, refused, its receiver ended, or quarantined.
+    pub dead_lettered: u64,
+    /// Its handler was entered and the process died in it; its sender was told.
+    pub in_doubt: u64,
+    /// It died in the outbox of a sender that died.
+    pub died_with_sender: u64,
+    /// Of the accepted, how often one was given to a next incarnation. Not part of the law.
+    pub redelivered: u64,
+}
+
+impl Ledger {
+    /// Accepted and not accounted for yet. Negative would be a duplicate.
+    pub fn waiting(&self) -> i64 {
+        let settled = self.processed + self.dead_lettered + self.in_doubt + self.died_with_sender;
+        i64::try_from(self.accepted).unwrap_or(i64::MAX) - i64::try_from(settled).unwrap_or(i64::MAX)
+    }
+
+    /// Whether the law holds and nothing waits.
+    pub fn is_balanced(&self) -> bool {
+        self.waiting() == 0
+    }
+}
+
+impl std::ops::AddAssign for Ledger {
+    fn add_assign(&mut self, other: Ledger) {
+        self.accepted += other.accepted;
+        self.processed += other.processed;
+        self.dead_lettered += other.dead_lettered;
+        self.in_doubt += other.in_doubt;
+        self.died_with_sender += other.died_with_sender;
+        self.redelivered += other.redelivered;
+    }
+}

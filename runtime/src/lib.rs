@@ -1,0 +1,100 @@
+//! Actors that may segfault.
+//!
+//! Each actor is one operating-system process. A supervisor starts them, watches them and restarts them; they talk only
+//! in typed messages over local sockets. A crash costs the one message in hand, and you are told which; nothing else
+//! that was accepted is lost silently.
+//!
+//! ```no_run
+//! use watertight::prelude::*;
+//!
+//! /// Lives in a process of its own.
+//! struct Counter { total: i64 }
+//!
+//! #[message] struct Add(i64);
+//! #[message(reply = i64)] struct Total;
+//!
+//! impl Actor for Counter {
+//!     type Args = i64;
+//!     type Messages = (Add, Total);
+//!     async fn start(total: i64, _: &mut Context<Self>) -> Result<Self> { Ok(Self { total }) }
+//! }
+//! impl Handler<Add> for Counter {
+//!     async fn handle(&mut self, Add(n): Add, _: &mut Context<Self>) -> Result<()> { self.total += n; Ok(()) }
+//! }
+//! impl Handler<Total> for Counter {
+//!     async fn handle(&mut self, _: Total, _: &mut Context<Self>) -> Result<i64> { Ok(self.total) }
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     watertight::run(async |sys: System| {
+//!         let counter = sys.spawn::<Counter>(0).await?;
+//!         counter.tell(Add(5)).await?;
+//!         println!("{}", counter.ask(Total).await?);
+//!         Ok(())
+//!     })
+//! }
+//! ```
+//!
+//! # Reading order
+//!
+//! 1. `system.rs`: `run` becomes the supervisor process or an actor's.
+//! 2. What users touch: [`message`], [`actor`], [`address`], [`reply`], [`spec`], [`report`], [`event`], [`error`].
+//! 3. `wire/`: what crosses a socket. `delivery/`: outbox and inbox, pure.
+//! 4. `node/`: one process's end of the system, the same in the program and in every actor.
+//! 5. `host/`: an actor's process. `supervisor/`: the supervisor's loop. They never import each other.
+//! 6. `process/`: the operating system, and all `unsafe`.
+
+pub mod actor;
+pub mod address;
+mod clock;
+mod delivery;
+pub mod error;
+pub mod event;
+mod host;
+pub mod ledger;
+mod logging;
+pub mod message;
+mod node;
+mod process;
+mod program;
+pub mod reply;
+pub mod report;
+pub mod spec;
+mod supervisor;
+mod sync;
+mod system;
+mod wire;
+
+pub use actor::{Actor, Context, Handler, Timer};
+pub use address::{Address, DEFAULT_DEADLINE, Recipient};
+pub use error::{AskError, Error, Executed, Result, SpawnError, SystemError, TellError, Unreachable};
+pub use event::{ActorInfo, Down, Event, Phase};
+pub use ledger::Ledger;
+pub use message::{Message, MessageKey};
+pub use reply::ReplyTo;
+pub use report::{CrashReport, Exit};
+pub use spec::{Backoff, Intensity, Output, Restart, Spec};
+pub use system::{Events, System, run, test};
+pub use watertight_macros::{data, message};
+pub use wire::ids::{ActorId, Incarnation, Sequence};
+
+/// What nearly every actor module needs.
+pub mod prelude {
+    pub use crate::actor::{Actor, Context, Handler};
+    pub use crate::address::{Address, Recipient};
+    pub use crate::error::{AskError, Error, Result, TellError};
+    pub use crate::event::Down;
+    pub use crate::message::Message;
+    pub use crate::reply::ReplyTo;
+    pub use crate::spec::{Backoff, Restart, Spec};
+    pub use crate::system::System;
+    pub use watertight_macros::{data, message};
+}
+
+/// For the code that `#[message]` and `#[data]` write.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::wire::codec::decode;
+    pub use postcard_schema::{self, Schema};
+    pub use serde::{self, Deserialize, Serialize};
+}

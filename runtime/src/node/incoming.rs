@@ -1,0 +1,236 @@
+//! One link on which this process is sent to: bytes in, acknowledgements and replies out.
+//!
+//! It does not decide what is handled when; the mailbox does.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::task::{Context, Poll, Waker};
+
+use crate::delivery::inbox::Inbox;
+use crate::process::recorder::IncomingRow;
+use crate::wire::codec::EncodeError;
+use crate::wire::frame::{self, BODY_LIMIT, ExtensionSet, FrameError, Header, Kind, Status};
+use crate::wire::hello::{self, Hello, HelloError, Role};
+use crate::wire::ids::{ActorId, LinkId, MessageKey, RawAddress, Sequence, SystemId};
+use crate::wire::transport::{DataSocket, Room};
+
+/// Replies and acknowledgements that one sender may leave unread. Beyond it, its messages wait: a sender that does not
+/// read its replies must not fill the receiver's memory.
+const REPLY_BUDGET: usize = 4 << 20;
+
+/// An incoming link.
+pub(crate) struct InLink {
+    pub(crate) id: LinkId,
+    pub(crate) sender: ActorId,
+    pub(crate) reply_address: RawAddress,
+    pub(crate) answers_only: bool,
+    pub(crate) inbox: Inbox,
+    pub(crate) row: IncomingRow,
+    socket: DataSocket,
+    /// Bytes of the sender's hello that are still to come.
+    hello: Vec<u8>,
+    introduced: bool,
+    out: Vec<u8>,
+    room: Option<Room>,
+    /// Processed, and not acknowledged yet.
+    unacknowledged: u32,
+    acknowledge_every: u32,
+    settled: Sequence,
+    /// Asks that were refused before their turn came, in order.
+    pub(crate) refused: VecDeque<Sequence>,
+    /// The socket has ended.
+    pub(crate) ended: bool,
+    /// The sender has died: once everything is handled, the link is drained.
+    pub(crate) closing: bool,
+}
+
+/// What an [`InLink`] is made of.
+pub(crate) struct Parts {
+    pub(crate) id: LinkId,
+    pub(crate) sender: ActorId,
+    pub(crate) reply_address: RawAddress,
+    pub(crate) answers_only: bool,
+    pub(crate) resume_after: Sequence,
+    pub(crate) window_messages: u32,
+    pub(crate) row: IncomingRow,
+    pub(crate) socket: OwnedFd,
+}
+
+/// Why a link's bytes are refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LinkError {
+    #[error("{0}")]
+    Hello(#[from] HelloError),
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+}
+
+impl InLink {
+    pub(crate) fn new(parts: Parts) -> io::Result<InLink> {
+        Ok(InLink {
+            id: parts.id,
+            sender: parts.sender,
+            reply_address: parts.reply_address,
+            answers_only: parts.answers_only,
+            inbox: Inbox::new(parts.resume_after, BODY_LIMIT),
+            row: parts.row,
+            socket: DataSocket::new(parts.socket)?,
+            hello: Vec::new(),
+            introduced: false,
+            out: Vec::new(),
+            room: None,
+            unacknowledged: 0,
+            // A sender never has to wait for an acknowledgement before half its window is free.
+            acknowledge_every: (parts.window_messages / 2).max(1),
+            settled: parts.resume_after,
+            refused: VecDeque::new(),
+            ended: false,
+            closing: false,
+        })
+    }
+
+    /// Reads once. `Ready(true)` if something came.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, system: SystemId) -> Poll<Result<bool, LinkError>> {
+        if self.ended || self.out.len() > REPLY_BUDGET {
+            return Poll::Pending;
+        }
+        match self.socket.poll_read(cx, self.inbox.space()) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(read) => Poll::Ready(self.took(read, system)),
+        }
+    }
+
+    /// Reads what is there now, to the end or to where it would wait; for a link whose sender has died.
+    pub(crate) fn read_rest(&mut self, system: SystemId) -> Result<(), LinkError> {
+        while !self.ended {
+            match self.socket.read_now(self.inbox.space()) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.ended = true,
+                read => {
+                    self.took(read, system)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn took(&mut self, read: io::Result<usize>, system: SystemId) -> Result<bool, LinkError> {
+        match read {
+            Ok(read) if read > 0 => {
+                self.inbox.filled(read);
+                if !self.introduced {
+                    self.introduce(system)?;
+                }
+                Ok(self.introduced)
+            }
+            // The end, or an error that ends it as well; the supervisor says what it means.
+            _ => {
+                self.ended = true;
+                Ok(false)
+            }
+        }
+    }
+
+    fn introduce(&mut self, system: SystemId) -> Result<(), LinkError> {
+        self.inbox.take_raw(hello::LENGTH - self.hello.len(), &mut self.hello);
+        if let Some(bytes) = self.hello.first_chunk::<{ hello::LENGTH }>() {
+            Hello::check(bytes, Role::Link, system)?;
+            self.introduced = true;
+        }
+        Ok(())
+    }
+
+    /// The message of this sequence is settled: acknowledged now if many are, else with the next reply or at the end
+    /// of the batch.
+    pub(crate) fn settle(&mut self, sequence: Sequence) {
+        self.settled = sequence;
+        self.unacknowledged += 1;
+        if self.unacknowledged >= self.acknowledge_every {
+            self.acknowledge();
+        }
+    }
+
+    /// Acknowledges what is settled and not acknowledged yet.
+    pub(crate) fn acknowledge(&mut self) {
+        if self.unacknowledged == 0 {
+            return;
+        }
+        self.unacknowledged = 0;
+        let sequence = self.settled;
+        self.put(Kind::Ack, 0, sequence, &[]);
+        self.flush();
+    }
+
+    /// Sends a reply. It reaches the kernel before this returns, unless the sender has stopped reading its replies.
+    pub(crate) fn reply(&mut self, sequence: Sequence, status: Status, body: &[u8], settles: bool) {
+        if settles {
+            // The reply acknowledges its ask and everything before it.
+            self.settled = sequence;
+            self.unacknowledged = 0;
+        }
+        self.put(Kind::Reply, status as u8, sequence, body);
+        self.flush();
+    }
+
+    /// Tells the sender that somebody else will answer.
+    pub(crate) fn forwarded(&mut self, sequence: Sequence) {
+        self.put(Kind::Forwarded, 0, sequence, &[]);
+        self.flush();
+    }
+
+    fn put(&mut self, kind: Kind, flags: u8, sequence: Sequence, body: &[u8]) {
+        let header = Header { kind, flags, attempt: 0, descriptors: 0, sequence, key: MessageKey(0) };
+        // Appending bytes cannot fail.
+        let _ = frame::append(&mut self.out, &header, &ExtensionSet::default(), |out| {
+            out.extend_from_slice(body);
+            Ok::<_, EncodeError>(())
+        });
+    }
+
+    fn flush(&mut self) {
+        let mut written = 0;
+        while written < self.out.len() {
+            match self.socket.try_write(&self.out[written..]) {
+                Ok(n) => written += n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    // Nobody reads: the asks end by their sender's death.
+                    self.out.clear();
+                    return;
+                }
+            }
+        }
+        if written == self.out.len() {
+            self.out.clear();
+        } else {
+            self.out.drain(..written);
+        }
+    }
+
+    /// Whether replies wait for room in the socket.
+    pub(crate) fn is_congested(&self) -> bool {
+        !self.out.is_empty()
+    }
+
+    /// Writes waiting replies as room comes; `waker` is woken when there is some.
+    pub(crate) fn poll_room(&mut self, waker: &Waker) {
+        let mut cx = Context::from_waker(waker);
+        while !self.out.is_empty() {
+            if self.room.is_none() {
+                match self.socket.watch_room() {
+                    Ok(room) => self.room = Some(room),
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot wait for room on a link; its replies are dropped");
+                        self.out.clear();
+                        return;
+                    }
+                }
+            }
+            match self.room.as_ref().map(|room| room.poll(&mut cx)) {
+                Some(Poll::Ready(_)) => self.flush(),
+                _ => return,
+            }
+        }
+        self.room = None;
+    }
+}

@@ -1,0 +1,419 @@
+//! All links on which this process is sent to, served in turn by the one task that handles messages.
+//!
+//! There is no queue of decoded messages: a message waits, encoded, in its sender's outbox, in the kernel, or in the
+//! buffer of its link. While a handler is suspended, [`Mailbox::pump`] goes on reading, so that a call that would wait
+//! for that very handler is refused at once.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+
+use tokio::sync::mpsc;
+
+use super::incoming::{InLink, LinkError, Parts};
+use super::Node;
+use crate::event::Down;
+use crate::process::recorder::IncomingRow;
+use crate::spec::Window;
+use crate::sync::lock;
+use crate::wire::control::{ThirdPartyReply, ToSupervisor};
+use crate::wire::frame::{Frame, Kind, Status};
+use crate::wire::ids::{ActorId, LinkId, RawAddress, Sequence};
+
+/// Bytes read from all links together and not handled yet; beyond it the rest waits in the kernel and at the senders.
+const BUDGET: usize = 64 << 20;
+/// Messages of one link before the others get their turn.
+const TURN: u32 = 256;
+/// Reads in one run before the rest of the process gets its turn.
+const READS: u32 = 64;
+
+/// Something for the mailbox that did not come over a data link.
+pub(crate) enum Arrival {
+    LinkUp(Box<NewLink>),
+    LinkClosed(LinkId),
+    Down(Box<Down>, Option<LinkId>),
+    Stop,
+    /// An answer that was deferred, given now.
+    Reply { link: LinkId, sequence: Sequence, status: Status, body: Vec<u8> },
+    /// The right to answer has been passed on.
+    Forwarded { link: LinkId, sequence: Sequence },
+    /// The control link has ended.
+    Lost,
+}
+
+/// A link that a sender has been given to this process.
+pub(crate) struct NewLink {
+    pub(crate) link: LinkId,
+    pub(crate) sender: ActorId,
+    pub(crate) slot: u32,
+    pub(crate) resume_after: Sequence,
+    pub(crate) window: Window,
+    pub(crate) reply_address: RawAddress,
+    pub(crate) answers_only: bool,
+    pub(crate) socket: OwnedFd,
+}
+
+/// What there is to do next.
+pub(crate) enum Next {
+    /// There may be messages at this place.
+    Link(usize),
+    /// A monitored actor has ended.
+    Down(Box<Down>),
+    /// Everything that has arrived is handled, and the process has been asked to stop.
+    Stop,
+    /// The supervisor is gone.
+    Lost,
+}
+
+/// All incoming links of a process.
+pub(crate) struct Mailbox {
+    node: Arc<Node>,
+    arrivals: mpsc::UnboundedReceiver<Arrival>,
+    links: Vec<Option<Place>>,
+    by_id: HashMap<LinkId, usize>,
+    /// Places with bytes that are not handled yet.
+    loaded: VecDeque<usize>,
+    /// Places that were ready when the budget was used up.
+    starved: Vec<usize>,
+    ready: Arc<Ready>,
+    downs: VecDeque<Box<Down>>,
+    /// What this process is handling, if its handler is suspended.
+    in_hand: Option<(LinkId, Sequence)>,
+    turn: u32,
+    stopping: bool,
+    lost: bool,
+}
+
+struct Place {
+    link: InLink,
+    waker: Waker,
+    signal: Arc<Signal>,
+    loaded: bool,
+    /// Seen behind everything that this link carries.
+    downs: Vec<Box<Down>>,
+}
+
+/// Which links have something to read; filled by their wakers.
+#[derive(Default)]
+struct Ready {
+    places: Mutex<VecDeque<usize>>,
+    parent: Mutex<Option<Waker>>,
+}
+
+struct Signal {
+    place: usize,
+    queued: AtomicBool,
+    ready: Arc<Ready>,
+}
+
+impl Signal {
+    fn queue(&self) {
+        if !self.queued.swap(true, Ordering::AcqRel) {
+            lock(&self.ready.places).push_back(self.place);
+        }
+    }
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.queue();
+        if let Some(parent) = &*lock(&self.ready.parent) {
+            parent.wake_by_ref();
+        }
+    }
+}
+
+impl Mailbox {
+    pub(crate) fn new(node: Arc<Node>, arrivals: mpsc::UnboundedReceiver<Arrival>) -> Self {
+        Mailbox {
+            node,
+            arrivals,
+            links: Vec::new(),
+            by_id: HashMap::new(),
+            loaded: VecDeque::new(),
+            starved: Vec::new(),
+            ready: Arc::default(),
+            downs: VecDeque::new(),
+            in_hand: None,
+            turn: 0,
+            stopping: false,
+            lost: false,
+        }
+    }
+
+    /// What there is to do next. Links take turns; a stop comes behind everything that has arrived.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        self.in_hand = None;
+        for place in std::mem::take(&mut self.starved) {
+            if let Some(Some(entry)) = self.links.get(place) {
+                entry.signal.queue();
+            }
+        }
+        if self.turn < TURN
+            && let Some(&place) = self.loaded.front()
+        {
+            self.turn += 1;
+            return Poll::Ready(Next::Link(place));
+        }
+        if self.turn >= TURN {
+            self.turn = 0;
+            if let Some(place) = self.loaded.pop_front() {
+                self.loaded.push_back(place);
+            }
+        }
+        self.read_all(cx);
+        if let Some(down) = self.downs.pop_front() {
+            return Poll::Ready(Next::Down(down));
+        }
+        if self.lost {
+            return Poll::Ready(Next::Lost);
+        }
+        match self.loaded.front() {
+            Some(&place) => Poll::Ready(Next::Link(place)),
+            None if self.stopping => Poll::Ready(Next::Stop),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Reads on while a handler is suspended in the message `in_hand`: refuses calls that would wait for it, keeps the
+    /// control conversation going.
+    pub(crate) fn pump(&mut self, cx: &mut Context<'_>, in_hand: Option<(LinkId, Sequence)>) {
+        self.in_hand = in_hand;
+        self.read_all(cx);
+    }
+
+    /// Whether the supervisor has gone; then nothing makes sense any more.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// The link at a place that [`Next::Link`] named.
+    pub(crate) fn link(&mut self, place: usize) -> Option<&mut InLink> {
+        self.links.get_mut(place)?.as_mut().map(|place| &mut place.link)
+    }
+
+    /// There is no whole message at that place now.
+    pub(crate) fn exhausted(&mut self, place: usize) {
+        self.turn = 0;
+        self.loaded.retain(|&other| other != place);
+        if let Some(Some(entry)) = self.links.get_mut(place) {
+            entry.loaded = false;
+            entry.link.acknowledge();
+            if entry.link.closing && entry.link.ended {
+                self.release(place);
+            }
+        }
+    }
+
+    /// The peer at that place sent what is no frame: it is named to the supervisor, who ends it.
+    pub(crate) fn refuse(&mut self, place: usize, error: &LinkError) {
+        if let Some(link) = self.link(place) {
+            let (id, sender) = (link.id, link.sender);
+            link.ended = true;
+            tracing::warn!(%sender, %error, "a bad frame; its sender is ended");
+            self.node.say(&ToSupervisor::BadPeer { link: id, reason: error.to_string() });
+            if let Some(link) = self.link(place) {
+                link.inbox.forget();
+            }
+            self.exhausted(place);
+        }
+    }
+
+    /// A stop was noted and is not obeyed: for the program, which ends when its closure has.
+    pub(crate) fn went_on(&mut self) {
+        self.stopping = false;
+    }
+
+    /// Takes in an answer to an ask of this process, or the word that somebody holds the right to one.
+    pub(crate) fn answer(node: &Node, from: ActorId, kind: Kind, body: &[u8]) {
+        let Some((head, body)) = ThirdPartyReply::read(body) else { return };
+        node.end_ask(head.link, |link| match kind {
+            Kind::Adopt => link.adopted(head.sequence, from),
+            _ => link.answered(head.sequence, head.status, body),
+        });
+    }
+
+    fn read_all(&mut self, cx: &mut Context<'_>) {
+        {
+            let mut parent = lock(&self.ready.parent);
+            if !parent.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                *parent = Some(cx.waker().clone());
+            }
+        }
+        while let Poll::Ready(arrival) = self.arrivals.poll_recv(cx) {
+            match arrival {
+                Some(arrival) => self.arrive(arrival),
+                None => {
+                    self.lost = true;
+                    break;
+                }
+            }
+        }
+        for _ in 0..READS {
+            let Some(place) = lock(&self.ready.places).pop_front() else { return };
+            self.read(place);
+        }
+        cx.waker().wake_by_ref();
+    }
+
+    fn arrive(&mut self, arrival: Arrival) {
+        match arrival {
+            Arrival::LinkUp(new) => self.add(*new),
+            Arrival::LinkClosed(link) => self.close(link),
+            Arrival::Down(down, after) => match after.and_then(|link| self.by_id.get(&link).copied()) {
+                Some(place) => {
+                    if let Some(Some(place)) = self.links.get_mut(place) {
+                        place.downs.push(down);
+                    }
+                }
+                None => self.downs.push_back(down),
+            },
+            Arrival::Stop => self.stopping = true,
+            Arrival::Reply { link, sequence, status, body } => {
+                if let Some(link) = self.by_id.get(&link).copied().and_then(|place| self.link(place)) {
+                    link.reply(sequence, status, &body, false);
+                }
+            }
+            Arrival::Forwarded { link, sequence } => {
+                if let Some(link) = self.by_id.get(&link).copied().and_then(|place| self.link(place)) {
+                    link.forwarded(sequence);
+                }
+            }
+            Arrival::Lost => self.lost = true,
+        }
+    }
+
+    fn add(&mut self, new: NewLink) {
+        let Some(row) = IncomingRow::new(&self.node.recorder, new.slot) else {
+            tracing::error!(slot = new.slot, "the supervisor named a row that the recorder does not have");
+            return;
+        };
+        let link = InLink::new(Parts {
+            id: new.link,
+            sender: new.sender,
+            reply_address: new.reply_address,
+            answers_only: new.answers_only,
+            resume_after: new.resume_after,
+            window_messages: new.window.messages,
+            row,
+            socket: new.socket,
+        });
+        let link = match link {
+            Ok(link) => link,
+            Err(error) => {
+                tracing::error!(%error, "an incoming link could not be taken up");
+                return;
+            }
+        };
+        let place = self.links.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.links.push(None);
+            self.links.len() - 1
+        });
+        let signal = Arc::new(Signal { place, queued: AtomicBool::new(false), ready: Arc::clone(&self.ready) });
+        let waker = Waker::from(Arc::clone(&signal));
+        self.by_id.insert(link.id, place);
+        self.links[place] = Some(Place { link, waker, signal, loaded: false, downs: Vec::new() });
+        // The first read also registers for the next.
+        self.read(place);
+    }
+
+    fn read(&mut self, place: usize) {
+        let buffered: usize =
+            if self.loaded.is_empty() { 0 } else { self.links.iter().flatten().map(|p| p.link.inbox.buffered()).sum() };
+        let system = self.node.identity.system;
+        let Some(Some(entry)) = self.links.get_mut(place) else { return };
+        // Before the read: what arrives after it sets the signal again.
+        entry.signal.queued.store(false, Ordering::Release);
+        if entry.link.is_congested() {
+            entry.link.poll_room(&entry.waker);
+        }
+        if buffered > BUDGET {
+            self.starved.push(place);
+            return;
+        }
+        let mut cx = Context::from_waker(&entry.waker);
+        match entry.link.poll_read(&mut cx, system) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(more)) => {
+                // It was ready at once, so it is not registered for the next readiness yet: look again.
+                entry.signal.queue();
+                if more && !entry.loaded {
+                    entry.loaded = true;
+                    self.loaded.push_back(place);
+                }
+                if entry.link.ended && entry.link.closing && !entry.loaded {
+                    self.release(place);
+                    return;
+                }
+                if self.in_hand.is_some() {
+                    self.refuse_cycles(place);
+                }
+            }
+            Poll::Ready(Err(error)) => self.refuse(place, &error),
+        }
+    }
+
+    /// Answers, without waiting for their turn, the asks that come from within the handling of what is in hand here.
+    fn refuse_cycles(&mut self, place: usize) {
+        let Some((in_link, in_sequence)) = self.in_hand else { return };
+        let me = self.node.identity.actor;
+        let Some(link) = self.link(place) else { return };
+        let mut cyclic = Vec::new();
+        // A malformed frame is found again, and named, when its turn comes.
+        while let Ok(Some(frame)) = link.inbox.scan() {
+            if is_cyclic(&frame, me, in_link, in_sequence) {
+                cyclic.push(frame.header.sequence);
+            }
+        }
+        for sequence in cyclic {
+            link.refused.push_back(sequence);
+            link.reply(sequence, Status::WouldDeadlock, &[], false);
+        }
+    }
+
+    fn close(&mut self, link: LinkId) {
+        let Some(&place) = self.by_id.get(&link) else {
+            // It never came up here: there is nothing to drain.
+            self.node.say(&ToSupervisor::LinkDrained { link });
+            return;
+        };
+        let system = self.node.identity.system;
+        let Some(Some(entry)) = self.links.get_mut(place) else { return };
+        entry.link.closing = true;
+        if let Err(error) = entry.link.read_rest(system) {
+            self.refuse(place, &error);
+            return;
+        }
+        if entry.loaded {
+            // Its messages are being handled, perhaps the last one right now: released when there are no more.
+            return;
+        }
+        if entry.link.inbox.buffered() == 0 {
+            self.release(place);
+        } else {
+            entry.loaded = true;
+            self.loaded.push_back(place);
+        }
+    }
+
+    /// Everything that a dead sender had sent is handled.
+    fn release(&mut self, place: usize) {
+        if let Some(entry) = self.links.get_mut(place).and_then(Option::take) {
+            self.by_id.remove(&entry.link.id);
+            self.downs.extend(entry.downs);
+            self.node.holder_died(entry.link.sender);
+            self.node.say(&ToSupervisor::LinkDrained { link: entry.link.id });
+        }
+    }
+}
+
+fn is_cyclic(frame: &Frame<'_>, me: ActorId, link: LinkId, sequence: Sequence) -> bool {
+    frame.header.kind == Kind::Ask
+        && frame.extensions.chain().any(|c| c.actor == me && c.link == link && c.sequence == sequence)
+}

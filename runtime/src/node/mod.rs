@@ -1,0 +1,348 @@
+//! One process's end of the system, the same in the program and in every actor process: its control link, the links
+//! on which it sends, and the links on which it is sent to.
+//!
+//! - [`Node`]: who this process is, and its conversation with the supervisor.
+//! - [`outgoing`]: one link on which this process sends; [`driver`] moves its bytes; [`pending`] keeps its asks.
+//! - [`mailbox`]: all links on which this process is sent to; [`incoming`] is one of them.
+//! - [`call`]: the message in whose handling this thread is.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::{SystemError, Unreachable};
+use crate::event::Event;
+use crate::process::recorder::Recorder;
+use crate::sync::lock;
+use crate::wire::control::{Answer, Refusal, Request, ToPeer, ToSupervisor};
+use crate::wire::conversation;
+use crate::wire::hello::{Hello, Role};
+use crate::wire::ids::{ActorId, Incarnation, LinkId, RawAddress, SystemId};
+use crate::wire::transport;
+
+pub(crate) mod call;
+mod driver;
+mod incoming;
+pub(crate) mod mailbox;
+pub(crate) mod outgoing;
+mod pending;
+
+use mailbox::Arrival;
+use outgoing::OutLink;
+
+pub(crate) use incoming::{InLink, LinkError};
+pub(crate) use pending::Outcome;
+
+/// Who a process is.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) system: SystemId,
+    pub(crate) actor: ActorId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) name: String,
+}
+
+/// This process's end of one system.
+pub(crate) struct Node {
+    pub(crate) identity: Identity,
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) runtime: Handle,
+    speaker: Mutex<Speaker>,
+    requests: Mutex<Requests>,
+    links: Mutex<Links>,
+    arrivals: mpsc::UnboundedSender<Arrival>,
+    events: Mutex<Option<mpsc::UnboundedSender<Event>>>,
+}
+
+#[derive(Default)]
+struct Requests {
+    last: u64,
+    waiting: HashMap<u64, Waiting>,
+    closed: bool,
+}
+
+enum Waiting {
+    Answer(oneshot::Sender<Result<Answer, Refusal>>),
+    Link(Arc<OutLink>),
+}
+
+#[derive(Default)]
+struct Links {
+    by_address: HashMap<RawAddress, Arc<OutLink>>,
+    by_id: HashMap<LinkId, Arc<OutLink>>,
+}
+
+/// Every node of this process: an address that arrives in a message finds its way through here. A test process may
+/// hold several.
+static NODES: RwLock<Vec<(SystemId, Weak<Node>)>> = RwLock::new(Vec::new());
+
+/// Most links on which one process sends: below the recorder's rows, and far below what a descriptor table holds.
+const LINK_LIMIT: usize = 8192;
+
+impl Node {
+    /// Takes up the conversation: introduces itself on `control`. Arrivals for the mailbox go into `arrivals`.
+    pub(crate) fn new(
+        identity: Identity,
+        role: Role,
+        control: OwnedFd,
+        recorder: Arc<Recorder>,
+        arrivals: mpsc::UnboundedSender<Arrival>,
+    ) -> Arc<Node> {
+        let node = Arc::new(Node {
+            speaker: Mutex::new(Speaker { control, scratch: Vec::new() }),
+            recorder,
+            runtime: Handle::current(),
+            requests: Mutex::default(),
+            links: Mutex::default(),
+            arrivals,
+            events: Mutex::default(),
+            identity,
+        });
+        lock(&node.speaker).introduce(Hello { role, system: node.identity.system });
+        let mut nodes = NODES.write().unwrap_or_else(PoisonError::into_inner);
+        nodes.retain(|(_, node)| node.strong_count() > 0);
+        nodes.push((node.identity.system, Arc::downgrade(&node)));
+        node
+    }
+
+    /// This process's node in `system`, if it has one.
+    pub(crate) fn of(system: SystemId) -> Option<Arc<Node>> {
+        let nodes = NODES.read().unwrap_or_else(PoisonError::into_inner);
+        nodes.iter().find(|(id, _)| *id == system)?.1.upgrade()
+    }
+
+    /// Says something to the supervisor. If it is gone there is nobody to tell, and this process ends soon.
+    pub(crate) fn say(&self, message: &ToSupervisor) {
+        lock(&self.speaker).say(message);
+    }
+
+    /// Says something in a panic: not if this thread may be in the middle of saying something else.
+    pub(crate) fn try_say(&self, message: &ToSupervisor) {
+        if let Ok(mut speaker) = self.speaker.try_lock() {
+            speaker.say(message);
+        }
+    }
+
+    /// Asks the supervisor and waits for its answer.
+    pub(crate) async fn request(&self, request: Request) -> Result<Answer, Refusal> {
+        self.request_numbered(request).1.await.unwrap_or(Err(Refusal::System(SystemError::ShuttingDown)))
+    }
+
+    /// The same, with the request's number at once: a monitor is known by it.
+    pub(crate) fn request_numbered(
+        &self,
+        request: Request,
+    ) -> (u64, oneshot::Receiver<Result<Answer, Refusal>>) {
+        let (waiter, answer) = oneshot::channel();
+        (self.ask_supervisor(request, Waiting::Answer(waiter)), answer)
+    }
+
+    fn ask_supervisor(&self, request: Request, waiting: Waiting) -> u64 {
+        let number = {
+            let mut requests = lock(&self.requests);
+            requests.last += 1;
+            let number = requests.last;
+            if requests.closed {
+                drop(requests);
+                if let Waiting::Link(link) = waiting {
+                    link.gone(Unreachable::ShuttingDown);
+                }
+                return number;
+            }
+            requests.waiting.insert(number, waiting);
+            number
+        };
+        self.say(&ToSupervisor::Request { number, request });
+        number
+    }
+
+    /// The link to `address`: the one there is, or a new one that is being asked for.
+    pub(crate) fn link_to(self: &Arc<Self>, address: RawAddress) -> Result<Arc<OutLink>, Unreachable> {
+        if address.system != self.identity.system || address.version != RawAddress::VERSION {
+            return Err(Unreachable::OtherSystem);
+        }
+        let link = {
+            let mut links = lock(&self.links);
+            if let Some(link) = links.by_address.get(&address) {
+                return Ok(Arc::clone(link));
+            }
+            if links.by_address.len() >= LINK_LIMIT {
+                return Err(Unreachable::TooManyLinks);
+            }
+            let link = OutLink::new(address, self);
+            links.by_address.insert(address, Arc::clone(&link));
+            link
+        };
+        self.runtime.spawn(driver::drive(Arc::clone(&link)));
+        self.ask_supervisor(Request::Link { address }, Waiting::Link(Arc::clone(&link)));
+        Ok(link)
+    }
+
+    /// Hears what the supervisor said. Runs on the runtime's thread.
+    pub(crate) fn hear(self: &Arc<Self>, message: ToPeer, descriptors: Vec<OwnedFd>) {
+        let socket = descriptors.into_iter().next();
+        match message {
+            ToPeer::Answer { number, answer } => self.answered(number, answer),
+            ToPeer::LinkUp { link, incarnation } => {
+                if let (Some(link), Some(socket)) = (self.by_id(link), socket) {
+                    link.up(socket, incarnation);
+                }
+            }
+            ToPeer::LinkDown { link, told, report } => {
+                if let Some(link) = self.by_id(link) {
+                    link.receiver_died(told, &report);
+                }
+            }
+            ToPeer::LinkGone { link, reason } => {
+                if let Some(out) = self.by_id(link) {
+                    out.gone(reason);
+                    self.forget(&out);
+                    self.say(&ToSupervisor::LinkForgotten { link });
+                }
+            }
+            ToPeer::IncomingUp { link, sender, slot, resume_after, window, reply_address, answers_only } => {
+                if let Some(socket) = socket {
+                    self.arrive(Arrival::LinkUp(Box::new(mailbox::NewLink {
+                        link,
+                        sender,
+                        slot,
+                        resume_after,
+                        window,
+                        reply_address,
+                        answers_only,
+                        socket,
+                    })));
+                }
+            }
+            ToPeer::IncomingClosed { link } => self.arrive(Arrival::LinkClosed(link)),
+            ToPeer::Down { down, after } => self.arrive(Arrival::Down(Box::new(down), after)),
+            ToPeer::Stop => self.arrive(Arrival::Stop),
+            ToPeer::Event(event) => {
+                if let Some(events) = &*lock(&self.events) {
+                    // A listener that has gone needs no events.
+                    let _ = events.send(*event);
+                }
+            }
+            // A ticket is for a process that does not have one yet.
+            ToPeer::Start(_) => tracing::warn!("the supervisor sent a second ticket; it is ignored"),
+        }
+    }
+
+    fn answered(&self, number: u64, answer: Result<Answer, Refusal>) {
+        match lock(&self.requests).waiting.remove(&number) {
+            Some(Waiting::Answer(waiter)) => {
+                // Whoever asked may have gone.
+                let _ = waiter.send(answer);
+            }
+            Some(Waiting::Link(out)) => match answer {
+                Ok(Answer::Link { link, slot, window, redelivery }) => {
+                    lock(&self.links).by_id.insert(link, Arc::clone(&out));
+                    out.granted(link, slot, window, redelivery);
+                }
+                Err(Refusal::Unreachable(reason)) => {
+                    out.gone(reason);
+                    self.forget(&out);
+                }
+                Ok(_) | Err(_) => {
+                    out.gone(Unreachable::ShuttingDown);
+                    self.forget(&out);
+                }
+            },
+            None => {}
+        }
+    }
+
+    /// Something for the mailbox.
+    pub(crate) fn arrive(&self, arrival: Arrival) {
+        // A mailbox that has gone takes nothing more.
+        let _ = self.arrivals.send(arrival);
+    }
+
+    /// Sends every event of the system into a channel from now on.
+    pub(crate) fn listen(&self) -> mpsc::UnboundedReceiver<Event> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        *lock(&self.events) = Some(sender);
+        receiver
+    }
+
+    /// An ask that was sent on `link` ends, by the word of a third party.
+    pub(crate) fn end_ask(&self, link: LinkId, end: impl FnOnce(&OutLink)) {
+        if let Some(link) = self.by_id(link) {
+            end(&link);
+        }
+    }
+
+    /// An actor that holds rights to answer this process's asks has died.
+    pub(crate) fn holder_died(&self, holder: ActorId) {
+        for link in self.all_links() {
+            link.holder_died(holder);
+        }
+    }
+
+    /// Waits until every message that this process has sent is processed or otherwise settled.
+    pub(crate) async fn settled(&self) {
+        for link in self.all_links() {
+            link.settled().await;
+        }
+    }
+
+    /// The supervisor is gone, or this end of the system is closed: nothing waits any longer.
+    pub(crate) fn close(&self) {
+        let waiting = {
+            let mut requests = lock(&self.requests);
+            requests.closed = true;
+            std::mem::take(&mut requests.waiting)
+        };
+        drop(waiting);
+        for link in self.all_links() {
+            link.gone(Unreachable::ShuttingDown);
+        }
+    }
+
+    fn all_links(&self) -> Vec<Arc<OutLink>> {
+        lock(&self.links).by_address.values().cloned().collect()
+    }
+
+    fn by_id(&self, link: LinkId) -> Option<Arc<OutLink>> {
+        lock(&self.links).by_id.get(&link).cloned()
+    }
+
+    fn forget(&self, link: &Arc<OutLink>) {
+        let mut links = lock(&self.links);
+        links.by_address.remove(&link.receiver);
+        links.by_id.retain(|_, other| !Arc::ptr_eq(other, link));
+    }
+}
+
+/// The writing half of the control link. Whole frames under one lock, so that no two ever mix.
+struct Speaker {
+    control: OwnedFd,
+    scratch: Vec<u8>,
+}
+
+impl Speaker {
+    fn introduce(&mut self, hello: Hello) {
+        self.write(&hello.encode());
+    }
+
+    fn say(&mut self, message: &ToSupervisor) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        match conversation::append(&mut scratch, message, 0) {
+            Ok(()) => self.write(&scratch),
+            Err(error) => tracing::error!(%error, "a message to the supervisor was not sent"),
+        }
+        self.scratch = scratch;
+    }
+
+    fn write(&self, bytes: &[u8]) {
+        use std::os::fd::AsFd;
+        if let Err(error) = transport::write_all(self.control.as_fd(), bytes) {
+            // The reading half sees the same end and acts on it.
+            tracing::debug!(%error, "the supervisor does not read any more");
+        }
+    }
+}

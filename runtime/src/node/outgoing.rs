@@ -1,0 +1,468 @@
+//! One link on which this process sends, shared by all its callers.
+//!
+//! A caller encodes into the outbox under the lock. If nothing was written since the driver last ran, it writes to the
+//! socket itself: a message leaves without a second task. What follows in the same turn of the runtime is collected,
+//! and leaves in one write with the driver's next run, or as soon as a good deal has collected.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, Weak};
+use std::task::Waker;
+
+use tokio::sync::{Notify, oneshot};
+
+use super::pending::Pending;
+use super::{Node, Outcome, call};
+use crate::Message;
+use crate::delivery::frame_buffer::FrameBuffer;
+use crate::delivery::outbox::{InHand, Lost, Outbox, Window};
+use crate::error::{AskError, Executed, Unreachable};
+use crate::process::recorder::OutgoingRow;
+use crate::report::CrashReport;
+use crate::sync::lock;
+use crate::wire::codec::{self, EncodeError};
+use crate::wire::control::{DeadLetterReason, ThirdPartyReply, Told, ToSupervisor};
+use crate::wire::frame::{BODY_LIMIT, ExtensionSet, FrameError, IDEMPOTENT, Kind, Status};
+use crate::wire::hello::{Hello, Role};
+use crate::wire::ids::{ActorId, Incarnation, LinkId, MessageKey, RawAddress, Sequence};
+use crate::wire::transport::DataSocket;
+
+/// So much collected is written at once, without waiting for the driver: large enough that the system call costs
+/// little beside encoding, small enough that a busy handler's messages do not wait long.
+const COLLECT: usize = 16 << 10;
+
+/// What is taken before the receiver's own window is known.
+const FIRST_WINDOW: Window = Window { messages: 1024, bytes: 1 << 20 };
+
+/// A link to one receiver, for as long as this process lives or until the receiver has ended for good.
+pub(crate) struct OutLink {
+    pub(crate) receiver: RawAddress,
+    /// To this very process: it must not wait for room that only it can make.
+    pub(crate) to_self: bool,
+    node: Weak<Node>,
+    pub(super) state: Mutex<State>,
+    /// Room, or another phase.
+    pub(crate) changed: Notify,
+}
+
+pub(super) enum Phase {
+    /// The supervisor has been asked.
+    Asked,
+    /// Granted; the receiver has no process now.
+    Waiting,
+    /// Joined to an incarnation of the receiver.
+    Up(Arc<DataSocket>),
+    /// The receiver has ended for good, or was never to be had.
+    Gone(Unreachable),
+}
+
+pub(super) struct State {
+    pub(super) phase: Phase,
+    pub(super) outbox: Outbox,
+    pub(super) pending: Pending,
+    pub(super) answers: FrameBuffer,
+    pub(super) row: Option<OutgoingRow>,
+    pub(super) link: Option<LinkId>,
+    redelivery: u8,
+    /// The driver runs soon and will write what has collected.
+    pub(super) burst: bool,
+    /// The socket is full; the driver waits for room.
+    pub(super) blocked: bool,
+    /// The socket has ended; what is known of the receiver will come from the supervisor.
+    pub(super) broken: bool,
+    pub(super) driver: Option<Waker>,
+    /// When the driver's timer fires.
+    pub(super) armed: u64,
+}
+
+/// What became of a message that was offered to a link.
+pub(crate) enum Offer<T> {
+    /// Accepted.
+    Accepted(T),
+    /// No room now.
+    Full,
+    /// The supervisor has not answered yet.
+    NotYet,
+    /// Nobody to send to.
+    Gone(Unreachable),
+    /// It does not encode.
+    Encode(EncodeError),
+}
+
+impl OutLink {
+    pub(super) fn new(receiver: RawAddress, node: &Arc<Node>) -> Arc<OutLink> {
+        Arc::new(OutLink {
+            receiver,
+            to_self: receiver.actor == node.identity.actor,
+            node: Arc::downgrade(node),
+            state: Mutex::new(State {
+                phase: Phase::Asked,
+                outbox: Outbox::new(FIRST_WINDOW, BODY_LIMIT),
+                pending: Pending::default(),
+                answers: FrameBuffer::new(),
+                row: None,
+                link: None,
+                redelivery: 1,
+                burst: false,
+                blocked: false,
+                broken: false,
+                driver: None,
+                armed: u64::MAX,
+            }),
+            changed: Notify::new(),
+        })
+    }
+
+    /// Offers a message that wants no reply. With `early`, it is taken even before the supervisor has answered.
+    pub(crate) fn offer_tell<M: Message>(&self, message: &M, early: bool) -> Offer<()> {
+        let mut state = lock(&self.state);
+        if let Some(refused) = state.refuses(early) {
+            return refused;
+        }
+        match state.append::<M>(Kind::Tell, message, &ExtensionSet::default()) {
+            Ok(_) => Offer::Accepted(()),
+            Err(e) => Offer::Encode(e),
+        }
+    }
+
+    /// Offers a message that wants a reply until `deadline`.
+    pub(crate) fn offer_ask<M: Message>(&self, message: &M, deadline: u64) -> Offer<oneshot::Receiver<Outcome>> {
+        let mut state = lock(&self.state);
+        if let Some(refused) = state.refuses(false) {
+            return refused;
+        }
+        let appended = call::with_chain(|chain| {
+            state.append::<M>(Kind::Ask, message, &ExtensionSet { deadline: Some(deadline), chain })
+        });
+        match appended {
+            Ok(sequence) => {
+                let receiver = state.pending.add(sequence, deadline);
+                if deadline < state.armed {
+                    state.armed = deadline;
+                    state.wake_driver();
+                }
+                Offer::Accepted(receiver)
+            }
+            Err(e) => Offer::Encode(e),
+        }
+    }
+
+    /// Sends the answer to another process's ask, or takes over the right to give it. Waits for no room: there are at
+    /// most as many of these as asks were passed on to this process.
+    pub(crate) fn send_answer(&self, kind: Kind, head: ThirdPartyReply, body: &[u8]) {
+        let mut state = lock(&self.state);
+        if matches!(state.phase, Phase::Gone(_)) {
+            return;
+        }
+        let appended = state.outbox.append(kind, 0, MessageKey(0), &ExtensionSet::default(), |out, _| {
+            head.write(out);
+            out.extend_from_slice(body);
+            Ok::<_, EncodeError>(())
+        });
+        if let Ok(sequence) = appended {
+            state.appended(sequence);
+        }
+    }
+
+    /// The supervisor has granted the link.
+    pub(super) fn granted(&self, link: LinkId, slot: u32, window: Window, redelivery: u8) {
+        let mut state = lock(&self.state);
+        state.link = Some(link);
+        state.redelivery = redelivery;
+        state.outbox.set_window(window);
+        state.row = self.node.upgrade().and_then(|node| OutgoingRow::new(&node.recorder, slot));
+        if let Some(row) = &state.row {
+            row.appended(state.outbox.appended());
+        }
+        state.phase = Phase::Waiting;
+        self.changed.notify_waiters();
+    }
+
+    /// An incarnation of the receiver is there: everything that waits is sent to it.
+    pub(super) fn up(&self, socket: OwnedFd, _incarnation: Incarnation) {
+        let mut state = lock(&self.state);
+        if matches!(state.phase, Phase::Gone(_)) {
+            return;
+        }
+        let introduced = DataSocket::new(socket).and_then(|socket| {
+            let hello = Hello { role: Role::Link, system: self.receiver.system }.encode();
+            // A fresh socket has room for these sixteen bytes.
+            socket.try_write(&hello).map(|_| socket)
+        });
+        match introduced {
+            Ok(socket) => {
+                state.phase = Phase::Up(Arc::new(socket));
+                state.answers = FrameBuffer::new();
+                (state.blocked, state.broken) = (false, false);
+                state.flush();
+                state.wake_driver();
+            }
+            // The supervisor sees the peer's end close and joins the two again at its next start.
+            Err(error) => tracing::error!(%error, "a link could not be taken up"),
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// The receiver has died: first everything that it had still sent, then its recorder's word.
+    pub(super) fn receiver_died(&self, told: Option<Told>, report: &CrashReport) {
+        let mut state = lock(&self.state);
+        self.drain(&mut state);
+        if !matches!(state.phase, Phase::Gone(_)) {
+            state.phase = Phase::Waiting;
+        }
+        (state.blocked, state.broken) = (false, false);
+        match told {
+            Some(told) => {
+                let redelivery = state.redelivery;
+                let fate = state.outbox.receiver_died(told.processed, told.in_hand, redelivery);
+                state.pending.receiver_died(told.processed, report);
+                match fate {
+                    InHand::Nothing => {}
+                    InHand::Redelivered(_) => {
+                        if let Some(row) = &state.row {
+                            row.add_redelivered(1);
+                        }
+                    }
+                    InHand::InDoubt(lost) => self.lose(&mut state, &lost, DeadLetterReason::InDoubt, report),
+                    InHand::Quarantined(lost) => self.lose(&mut state, &lost, DeadLetterReason::Quarantined, report),
+                }
+            }
+            None => {
+                for lost in state.outbox.receiver_died_untold() {
+                    self.lose(&mut state, &lost, DeadLetterReason::InDoubt, report);
+                }
+            }
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// The receiver will not come back: what waits for it is a dead letter, and every ask ends.
+    pub(super) fn gone(&self, reason: Unreachable) {
+        let mut state = lock(&self.state);
+        if matches!(state.phase, Phase::Gone(_)) {
+            return;
+        }
+        self.drain(&mut state);
+        state.phase = Phase::Gone(reason.clone());
+        let lost = state.outbox.discard();
+        if let Some(row) = &state.row {
+            row.add_dead_lettered(lost.len() as u64);
+        }
+        state.pending.receiver_gone(&reason);
+        state.wake_driver();
+        if let Some(first) = lost.first() {
+            tracing::warn!(receiver = %self.receiver.actor, count = lost.len(), %reason, "dead letters");
+            self.report_dead(&state, DeadLetterReason::ReceiverEnded, first.key, lost.len() as u64);
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until nothing sent on this link is unsettled.
+    pub(crate) async fn settled(&self) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            {
+                let state = lock(&self.state);
+                if state.outbox.waiting() == 0 || matches!(state.phase, Phase::Gone(_)) {
+                    return;
+                }
+            }
+            changed.await;
+        }
+    }
+
+    pub(super) fn holder_died(&self, holder: ActorId) {
+        let error = || AskError::NoReply;
+        lock(&self.state).pending.holder_died(holder, error);
+    }
+
+    /// A third party has answered an ask of this link.
+    pub(super) fn answered(&self, sequence: Sequence, status: Status, body: &[u8]) {
+        lock(&self.state).pending.end(sequence, Outcome::Reply(status, body.to_vec()));
+    }
+
+    /// A third party says that it holds the right to answer.
+    pub(super) fn adopted(&self, sequence: Sequence, holder: ActorId) {
+        lock(&self.state).pending.adopted(sequence, holder);
+    }
+
+    /// Reads what the socket still holds, to its end or to where it would wait.
+    fn drain(&self, state: &mut State) {
+        let Phase::Up(socket) = &state.phase else { return };
+        let socket = Arc::clone(socket);
+        while let Ok(read) = socket.read_now(state.answers.space()) {
+            if read == 0 {
+                break;
+            }
+            state.answers.filled(read);
+            self.absorb(state);
+        }
+    }
+
+    /// Takes in every whole frame that has come from the receiver.
+    pub(super) fn absorb(&self, state: &mut State) {
+        if let Err(error) = state.take_answers() {
+            state.broken = true;
+            if let (Some(node), Some(link)) = (self.node.upgrade(), state.link) {
+                node.say(&ToSupervisor::BadPeer { link, reason: error.to_string() });
+            }
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// One message was in hand and will not run again.
+    fn lose(&self, state: &mut State, lost: &Lost, reason: DeadLetterReason, report: &CrashReport) {
+        let mut report = Box::new(report.clone());
+        if let Some(in_hand) = &mut report.in_hand {
+            in_hand.bytes = Some(lost.bytes as u64);
+        }
+        let quarantined = reason == DeadLetterReason::Quarantined;
+        if let Some(row) = &state.row {
+            if quarantined { row.add_dead_lettered(1) } else { row.add_in_doubt(1) }
+        }
+        if lost.ask {
+            let error = if quarantined {
+                AskError::Quarantined { attempts: lost.attempt, report }
+            } else {
+                AskError::Died { executed: Executed::Maybe, report }
+            };
+            state.pending.end(lost.sequence, Outcome::Failed(Box::new(error)));
+        }
+        if quarantined || !lost.ask {
+            self.report_dead(state, reason, lost.key, 1);
+        }
+    }
+
+    fn report_dead(&self, state: &State, reason: DeadLetterReason, key: MessageKey, count: u64) {
+        if let (Some(node), Some(link)) = (self.node.upgrade(), state.link) {
+            let receiver = self.receiver.actor;
+            node.say(&ToSupervisor::DeadLetters { link, receiver, reason, key, count });
+        }
+    }
+}
+
+impl State {
+    fn refuses<T>(&self, early: bool) -> Option<Offer<T>> {
+        match &self.phase {
+            Phase::Gone(reason) => Some(Offer::Gone(reason.clone())),
+            Phase::Asked if !early => Some(Offer::NotYet),
+            _ if !self.outbox.has_room() => Some(Offer::Full),
+            _ => None,
+        }
+    }
+
+    fn append<M: Message>(
+        &mut self,
+        kind: Kind,
+        message: &M,
+        extensions: &ExtensionSet<'_>,
+    ) -> Result<Sequence, EncodeError> {
+        let flags = if M::IDEMPOTENT { IDEMPOTENT } else { 0 };
+        let sequence = self.outbox.append(kind, flags, M::KEY, extensions, |out, limit| {
+            codec::encode_into(message, out, limit)
+        })?;
+        self.appended(sequence);
+        Ok(sequence)
+    }
+
+    fn appended(&mut self, sequence: Sequence) {
+        if let Some(row) = &self.row {
+            row.appended(sequence);
+        }
+        if !self.burst {
+            self.flush();
+            self.burst = true;
+            self.wake_driver();
+        } else if self.outbox.unsent().len() >= COLLECT {
+            self.flush();
+        }
+    }
+
+    /// Writes as much as the socket takes.
+    pub(super) fn flush(&mut self) {
+        let Phase::Up(socket) = &self.phase else { return };
+        if self.blocked || self.broken || self.outbox.unsent().is_empty() {
+            return;
+        }
+        while !self.outbox.unsent().is_empty() {
+            match socket.try_write(self.outbox.unsent()) {
+                Ok(written) => self.outbox.wrote(written),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.blocked = true;
+                    break;
+                }
+                // Nobody reads any more: the supervisor will say why.
+                Err(_) => {
+                    self.broken = true;
+                    break;
+                }
+            }
+        }
+        if let Some(row) = &self.row {
+            row.sent(self.outbox.sent());
+        }
+        if self.blocked {
+            self.wake_driver();
+        }
+    }
+
+    pub(super) fn wake_driver(&self) {
+        if let Some(driver) = &self.driver {
+            driver.wake_by_ref();
+        }
+    }
+
+    fn take_answers(&mut self) -> Result<(), FrameError> {
+        let State { answers, outbox, pending, .. } = self;
+        while let Some(frame) = answers.next_frame(BODY_LIMIT)? {
+            let sequence = frame.header.sequence;
+            match frame.header.kind {
+                Kind::Ack => {
+                    outbox.acknowledge(sequence)?;
+                }
+                Kind::Reply => {
+                    let status = Status::from_byte(frame.header.flags).ok_or(FrameError::Reserved)?;
+                    outbox.acknowledge(sequence)?;
+                    pending.end(sequence, Outcome::Reply(status, frame.body.to_vec()));
+                }
+                Kind::Forwarded => {
+                    outbox.acknowledge(sequence)?;
+                    pending.forwarded(sequence);
+                }
+                kind => return Err(FrameError::Unexpected(kind)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the asks whose time is up and sets when to look again.
+    pub(super) fn expire(&mut self, now: u64) {
+        let sent = self.outbox.sent();
+        let next = self.pending.expire(now, |sequence| if sequence > sent { Executed::No } else { Executed::Maybe });
+        self.armed = next.unwrap_or(u64::MAX);
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Gone(_))
+    }
+}
+
+/// What a status other than `Ok` means to the asker.
+pub(crate) fn failure(status: Status, body: &[u8], name: &'static str) -> AskError {
+    let text = || String::from_utf8_lossy(body).into_owned();
+    match status {
+        Status::Ok => AskError::BadReply("a reply that is none".into()),
+        Status::Failed => match codec::decode(body) {
+            Ok(error) => AskError::Failed(error),
+            Err(e) => AskError::BadReply(e.to_string()),
+        },
+        Status::Unknown => AskError::Incompatible(name),
+        Status::Undecodable => AskError::Undecodable(text()),
+        Status::WouldDeadlock => AskError::WouldDeadlock,
+        Status::Expired => AskError::Deadline { executed: Executed::No },
+        Status::NoReply => AskError::NoReply,
+        Status::TooLarge => AskError::BadReply("the reply is larger than a frame may be".into()),
+    }
+}

@@ -1,0 +1,12 @@
+//! The operating system: starting, limiting, watching and ending processes; and all `unsafe` of the project.
+//!
+//! Linux is what is tested. Each file says what it would lose elsewhere.
+
+pub(crate) mod capture;
+mod capture_lines;
+pub(crate) mod child;
+pub(crate) mod code_reference;
+pub(crate) mod descriptors;
+pub(crate) mod exit;
+pub(crate) mod recorder;
+pub(crate) mod spawner;

@@ -1,0 +1,390 @@
+//! The immortal spawner thread: the only one that starts processes.
+//!
+//! A child asks the kernel to end it when its parent dies (`PR_SET_PDEATHSIG`). For the kernel "the parent" is the
+//! *thread* that spawned it, not the process, so a child started from a short-lived worker would be killed as soon as
+//! that worker ended. Hence one thread that never ends, shared by all systems in this operating-system process.
+//!
+//! A child is this executable started again through `/proc/self/exe`, which stays right after the file was replaced or
+//! deleted. Nothing here uses `pre_exec`: it would force a fork, which copies the page tables of a large supervisor.
+//! `process_group`, `arg0` and a cleared environment all keep the standard library on `posix_spawn`.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+/// How many orders may wait for the spawner thread.
+///
+/// A start takes about a millisecond, so this is some four seconds of work: more than any sensible group starts at
+/// once, and yet each order holds three descriptors, so the limit also keeps a runaway caller from eating them all.
+const QUEUE_LIMIT: usize = 4096;
+
+/// What to start: everything that differs between one child and the next.
+#[derive(Debug)]
+pub struct Order {
+    /// The name the child sees as its first argument; marks it as an actor process.
+    pub arg0: String,
+    /// The arguments after it.
+    pub arguments: Vec<OsString>,
+    /// The whole environment of the child; nothing else is inherited. See [`environment`].
+    pub environment: Vec<(OsString, OsString)>,
+    /// The child's end of its control link; becomes its descriptor 0.
+    pub control: OwnedFd,
+    /// The write end that becomes its standard output.
+    pub stdout: OwnedFd,
+    /// The write end that becomes its standard error.
+    pub stderr: OwnedFd,
+}
+
+/// A child that was started and is not yet reaped.
+#[derive(Debug)]
+pub struct Spawned {
+    /// Its process id, which is also the id of its process group.
+    pub pid: Pid,
+    /// Becomes readable when it exits.
+    pub pidfd: OwnedFd,
+}
+
+/// Why an order was not taken; `done` is then never called.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnerGone {
+    /// Too many orders are waiting already; try again when some are done.
+    #[error("{QUEUE_LIMIT} processes are waiting to be started already")]
+    Full,
+    /// The spawner thread could not be started; the next order tries again.
+    #[error("the spawner thread could not be started: {0}")]
+    NotStarted(#[source] io::Error),
+    /// The spawner thread is gone, and with it every child that it had started.
+    #[error("the spawner thread has ended")]
+    Ended,
+}
+
+/// Starts a process on the spawner thread and tells `done` what became of it; never blocks.
+///
+/// `done` runs on the spawner thread and should only hand the result on. The descriptors of the order are closed in
+/// this process before it is called, so that the other ends see end-of-file when the child ends. A failed start,
+/// `EAGAIN` at a process limit for example, is passed to `done` as it is: whether to try again is the caller's decision.
+///
+/// # Errors
+/// See [`SpawnerGone`].
+pub fn spawn(
+    order: Order,
+    done: impl FnOnce(io::Result<Spawned>) + Send + 'static,
+) -> Result<(), SpawnerGone> {
+    // Not a OnceLock: a thread that could not be started once may be startable later.
+    static SPAWNER: Mutex<Option<SyncSender<Job>>> = Mutex::new(None);
+
+    let mut spawner = SPAWNER.lock().unwrap_or_else(PoisonError::into_inner);
+    let jobs = match &mut *spawner {
+        Some(jobs) => jobs,
+        none => none.insert(start_thread().map_err(SpawnerGone::NotStarted)?),
+    };
+    submit(jobs, Job { order, done: Box::new(done) })
+}
+
+/// The part of this process's environment that children get: a short list of names, and those in `allowed_extra`.
+///
+/// An entry of `allowed_extra` is a name, or a prefix followed by `*`. Everything else stays here: environments hold
+/// tokens and passwords, and an actor may run code that should not see them.
+pub fn environment(allowed_extra: &[String]) -> Vec<(OsString, OsString)> {
+    let names = || ALWAYS_ALLOWED.iter().copied().chain(allowed_extra.iter().map(String::as_str));
+    std::env::vars_os().filter(|(name, _)| names().any(|allowed| matches(allowed, name))).collect()
+}
+
+/// What every child gets, since ordinary code breaks without it.
+const ALWAYS_ALLOWED: &[&str] = &[
+    "PATH",               // actors start programs by name
+    "HOME",               // configuration and caches of libraries
+    "USER",               // the same, and log lines
+    "LANG",               // text and number formats
+    "LC_*",               // the same, one by one
+    "TZ",                 // local time agrees with the supervisor's
+    "TMPDIR",             // temporary files go where the administrator wants them
+    "TERM",               // libraries ask it before colouring their output
+    "NO_COLOR",           // the user's wish holds for children too
+    "RUST_LOG",           // one setting for the logs of the whole program
+    "RUST_BACKTRACE",     // crash reports carry backtraces if asked for
+    "RUST_LIB_BACKTRACE", // the same, for errors
+    "LD_LIBRARY_PATH",    // the same executable must find the same libraries again
+];
+
+struct Job {
+    order: Order,
+    done: Box<dyn FnOnce(io::Result<Spawned>) + Send>,
+}
+
+fn submit(jobs: &SyncSender<Job>, job: Job) -> Result<(), SpawnerGone> {
+    jobs.try_send(job).map_err(|refused| match refused {
+        TrySendError::Full(_) => SpawnerGone::Full,
+        TrySendError::Disconnected(_) => SpawnerGone::Ended,
+    })
+}
+
+fn start_thread() -> io::Result<SyncSender<Job>> {
+    let (sender, jobs) = sync_channel(QUEUE_LIMIT);
+    std::thread::Builder::new().name("actor-spawner".into()).spawn(move || run(&jobs))?;
+    Ok(sender)
+}
+
+/// The whole life of the thread. The sender stands in a static and is never dropped, so this never returns.
+fn run(jobs: &Receiver<Job>) {
+    while let Ok(Job { order, done }) = jobs.recv() {
+        // If this thread ended, the kernel would kill every child: no panic may get out, not even one from dropping
+        // what was thrown.
+        if let Err(thrown) = catch_unwind(AssertUnwindSafe(|| done(start(order)))) {
+            std::mem::forget(thrown);
+        }
+    }
+}
+
+fn start(order: Order) -> io::Result<Spawned> {
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .arg0(order.arg0)
+        .args(order.arguments)
+        .env_clear()
+        .envs(order.environment)
+        .stdin(Stdio::from(order.control))
+        .stdout(Stdio::from(order.stdout))
+        .stderr(Stdio::from(order.stderr))
+        .process_group(0);
+    let child = command.spawn()?;
+    // The child's ends are closed here first, or an early death would not be seen as end-of-file.
+    drop(command);
+    // The child was not reaped yet, so its pid cannot belong to anyone else.
+    let pid = Pid::from_child(&child);
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        // Dropping the standard library's handle neither kills nor reaps.
+        Ok(pidfd) => Ok(Spawned { pid, pidfd }),
+        Err(error) => {
+            discard(child);
+            Err(error.into())
+        }
+    }
+}
+
+/// Ends a child that nobody could watch. It has only just been executed, so waiting for its death is short.
+fn discard(mut child: Child) {
+    if child.kill().is_ok() {
+        let _ = child.wait();
+    }
+}
+
+/// Also used for names that are not UTF-8, hence bytes.
+fn matches(allowed: &str, name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    match allowed.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix.as_bytes()),
+        None => name == allowed.as_bytes(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader, PipeReader, Read, Write, pipe};
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc::{Receiver, channel};
+    use std::time::Duration;
+
+    use rustix::process::{Signal, WaitOptions, getpgid, getpgrp, getpid, kill_process, waitpid};
+
+    const SPECIMEN: &str = "spawner-specimen";
+    const WATCHDOG: Duration = Duration::from_secs(20);
+
+    /// Not a test: what the children of the tests below do. Says "ready", then returns each line it is given.
+    #[test]
+    #[ignore = "runs only as a child of the tests beside it"]
+    fn specimen() {
+        if std::env::args().next().as_deref() != Some(SPECIMEN) {
+            return;
+        }
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
+        let mut control = UnixStream::from(rustix::io::dup(rustix::stdio::stdin()).unwrap());
+        let own_group = getpgrp() == getpid();
+        let mut names: Vec<_> = std::env::vars().map(|(name, _)| name).collect();
+        names.sort();
+        // Out through the pipe itself: libtest may hold back what is printed.
+        let mut out = io::stderr();
+        writeln!(out, "ready group={own_group} names={}", names.join(",")).unwrap();
+        let mut lines = BufReader::new(control.try_clone().unwrap());
+        let mut line = String::new();
+        while lines.read_line(&mut line).unwrap_or(0) > 0 {
+            control.write_all(line.as_bytes()).unwrap();
+            line.clear();
+        }
+        writeln!(out, "bye").unwrap();
+        std::process::exit(7);
+    }
+
+    /// Whose control link and pipes nobody holds at the other end.
+    fn order_with_arguments(arguments: Vec<OsString>) -> Order {
+        let (control, _) = UnixStream::pair().unwrap();
+        let (_, stdout) = pipe().unwrap();
+        let (_, stderr) = pipe().unwrap();
+        Order {
+            arg0: SPECIMEN.into(),
+            arguments,
+            environment: Vec::new(),
+            control: control.into(),
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+        }
+    }
+
+    struct Started {
+        control: UnixStream,
+        errors: BufReader<PipeReader>,
+        outcome: Receiver<io::Result<Spawned>>,
+        _stdout: PipeReader,
+    }
+
+    fn order_specimen(environment: Vec<(OsString, OsString)>) -> Started {
+        let (control, theirs) = UnixStream::pair().unwrap();
+        control.set_read_timeout(Some(WATCHDOG)).unwrap();
+        let (_stdout, stdout) = pipe().unwrap();
+        let (errors, stderr) = pipe().unwrap();
+        let module = module_path!().split_once("::").unwrap().1;
+        let arguments =
+            [&format!("{module}::specimen"), "--exact", "--ignored", "--nocapture"].map(OsString::from);
+        let order = Order {
+            arg0: SPECIMEN.into(),
+            arguments: arguments.into(),
+            environment,
+            control: theirs.into(),
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+        };
+        let (tell, outcome) = channel();
+        spawn(order, move |result| tell.send(result).unwrap()).unwrap();
+        Started { control, errors: BufReader::new(errors), outcome, _stdout }
+    }
+
+    impl Started {
+        fn next_error_line(&mut self) -> String {
+            let mut line = String::new();
+            self.errors.read_line(&mut line).unwrap();
+            line
+        }
+
+        fn echo(&mut self, text: &str) -> io::Result<String> {
+            self.control.write_all(text.as_bytes())?;
+            let mut answer = vec![0; text.len()];
+            self.control.read_exact(&mut answer)?;
+            Ok(String::from_utf8(answer).unwrap())
+        }
+
+        fn spawned(&self) -> Spawned {
+            self.outcome.recv_timeout(WATCHDOG).unwrap().unwrap()
+        }
+    }
+
+    fn reap(spawned: &Spawned) -> Option<i32> {
+        let (_, status) = waitpid(Some(spawned.pid), WaitOptions::empty()).unwrap().unwrap();
+        status.exit_status()
+    }
+
+    #[test]
+    fn a_child_gets_its_control_link_its_own_group_and_only_the_given_environment() {
+        let mut child = order_specimen(vec![("ONLY".into(), "this".into())]);
+        let spawned = child.spawned();
+        assert_eq!(child.next_error_line(), "ready group=true names=ONLY\n");
+        assert_eq!(getpgid(Some(spawned.pid)).unwrap(), spawned.pid);
+        assert_eq!(child.echo("hello\n").unwrap(), "hello\n");
+        child.control.shutdown(std::net::Shutdown::Write).unwrap();
+        // End-of-file is seen at the child's exit: no copy of its pipe stayed open here.
+        let mut rest = String::new();
+        child.errors.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "bye\n");
+        assert_eq!(reap(&spawned), Some(7));
+    }
+
+    #[test]
+    fn a_child_outlives_the_thread_that_ordered_it() {
+        let mut child = std::thread::spawn(|| {
+            let mut child = order_specimen(Vec::new());
+            // Its death signal is set before this thread ends.
+            assert!(child.next_error_line().starts_with("ready"));
+            child
+        })
+        .join()
+        .unwrap();
+        for _ in 0..100 {
+            assert_eq!(child.echo("still here\n").unwrap(), "still here\n");
+        }
+        let spawned = child.spawned();
+        kill_process(spawned.pid, Signal::KILL).unwrap();
+        assert_eq!(reap(&spawned), None);
+    }
+
+    #[test]
+    fn a_panic_in_done_does_not_end_the_spawner() {
+        let mut bystander = order_specimen(Vec::new());
+        assert!(bystander.next_error_line().starts_with("ready"));
+        let order = order_with_arguments(vec!["--list".into()]);
+        spawn(order, |result| {
+            let spawned = result.unwrap();
+            reap(&spawned);
+            panic!("on purpose");
+        })
+        .unwrap();
+        let mut next = order_specimen(Vec::new());
+        assert!(next.next_error_line().starts_with("ready"));
+        assert_eq!(bystander.echo("alive\n").unwrap(), "alive\n");
+        for child in [bystander, next] {
+            let spawned = child.spawned();
+            drop(child);
+            reap(&spawned);
+        }
+    }
+
+    #[test]
+    fn a_start_that_fails_is_told_to_done_and_the_next_one_works() {
+        let (tell, outcome) = channel();
+        // Longer than the kernel takes for one argument (128 KiB).
+        let order = order_with_arguments(vec!["x".repeat(200 << 10).into()]);
+        spawn(order, move |result| tell.send(result).unwrap()).unwrap();
+        let failure = outcome.recv_timeout(WATCHDOG).unwrap().unwrap_err();
+        assert_eq!(failure.kind(), io::ErrorKind::ArgumentListTooLong);
+        let child = order_specimen(Vec::new());
+        let spawned = child.spawned();
+        drop(child);
+        reap(&spawned);
+    }
+
+    #[test]
+    fn the_environment_is_an_allow_list_with_names_and_prefixes() {
+        for (allowed, name, expected) in [
+            ("PATH", "PATH", true),
+            ("PATH", "PATHS", false),
+            ("LC_*", "LC_ALL", true),
+            ("LC_*", "XLC_ALL", false),
+            ("*", "ANYTHING", true),
+            ("", "PATH", false),
+        ] {
+            assert_eq!(matches(allowed, OsStr::new(name)), expected, "{allowed} {name}");
+        }
+        let names =
+            |extra: &[String]| environment(extra).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert!(names(&[]).contains(&"PATH".into()));
+        // Cargo sets this one for every test.
+        assert!(!names(&[]).contains(&"CARGO_MANIFEST_DIR".into()));
+        assert!(names(&["CARGO_MANIFEST_*".into()]).contains(&"CARGO_MANIFEST_DIR".into()));
+    }
+
+    #[test]
+    fn a_full_queue_is_an_error_and_never_blocks() {
+        // Run on a queue of its own, so that the other tests do not find theirs full.
+        let (jobs, _receiver) = sync_channel::<Job>(0);
+        let refused = submit(&jobs, Job { order: order_with_arguments(Vec::new()), done: Box::new(|_| ()) })
+            .unwrap_err();
+        assert!(matches!(refused, SpawnerGone::Full));
+    }
+}

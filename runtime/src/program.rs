@@ -1,0 +1,158 @@
+//! The program's own end of its system: the closure given to `run` or `test`, beside the supervisor's thread.
+//!
+//! The closure and the program's links share one thread and one runtime, so a reply wakes the closure without a hop to
+//! another thread. Only a program that blocks that thread delays its own replies; the supervisor is never delayed.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+
+use crate::System;
+use crate::error::Result;
+use crate::node::mailbox::{Mailbox, Next};
+use crate::node::{Identity, Node};
+use crate::process::recorder::Recorder;
+use crate::process::{capture, descriptors};
+use crate::supervisor::{self, Begin, End, Launch};
+use crate::wire::control::{Request, ToPeer, ToSupervisor};
+use crate::wire::conversation::Listener;
+use crate::wire::frame::{FrameError, Kind};
+use crate::wire::hello::Role;
+use crate::wire::ids::{ActorId, Incarnation, SystemId};
+use crate::wire::transport::ControlStream;
+
+/// How long a program that has ended waits until what it has sent is handled.
+const SETTLE: Duration = Duration::from_secs(5);
+/// How long the output of children may take to be written at the end.
+const OUTPUT: Duration = Duration::from_secs(1);
+
+/// How a program ended.
+pub(crate) struct Ended<T> {
+    /// What the closure returned; `None` if it was interrupted.
+    pub(crate) result: Option<Result<T>>,
+    pub(crate) supervisor: End,
+}
+
+/// Runs `main` in a new system, then shuts the system down.
+///
+/// # Errors
+/// When the operating system gives no sockets, memory or thread to begin with.
+pub(crate) fn run<T, F>(launch: Launch, main: F) -> std::io::Result<Ended<T>>
+where
+    F: AsyncFnOnce(System) -> Result<T>,
+{
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    // 0 means "unknown" in a hello.
+    let system = SystemId(u64::from_le_bytes(bytes).max(1));
+    let (program, theirs) = descriptors::socket_pair()?;
+    let (page, page_descriptor) = Recorder::create()?;
+    let begin = Begin { system, launch, program: theirs, program_page: Recorder::open(page_descriptor)? };
+    let supervisor =
+        std::thread::Builder::new().name("supervisor".into()).spawn(move || supervisor::run(begin))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(async {
+        let (arrivals, arriving) = mpsc::unbounded_channel();
+        let control = ControlStream::new(program)?;
+        let identity = Identity {
+            system,
+            actor: ActorId::PROGRAM,
+            incarnation: Incarnation(1),
+            name: "program".into(),
+        };
+        let node = Node::new(identity, Role::Program, control.writer()?, Arc::new(page), arrivals);
+        tokio::spawn(listen(Arc::clone(&node), control));
+        let stop = Arc::new(Notify::new());
+        let mailbox = Mailbox::new(Arc::clone(&node), arriving);
+        tokio::spawn(take_answers(Arc::clone(&node), mailbox, Arc::clone(&stop)));
+        let result = tokio::select! {
+            biased;
+            () = stop.notified() => None,
+            result = main(System::new(Arc::clone(&node))) => Some(result),
+        };
+        shut_down(&node).await;
+        Ok::<_, std::io::Error>(result)
+    })?;
+    drop(runtime);
+    let supervisor = supervisor
+        .join()
+        .map_err(|_| std::io::Error::other("the supervisor's thread panicked"))??;
+    capture::flush(OUTPUT);
+    Ok(Ended { result, supervisor })
+}
+
+/// First everything that was accepted is handled, then every actor is stopped in reverse order.
+async fn shut_down(node: &Arc<Node>) {
+    if tokio::time::timeout(SETTLE, node.settled()).await.is_err() {
+        tracing::warn!("the program ends although not everything that it sent is handled");
+    }
+    // An answer that is no answer means that the supervisor is gone: then so are the actors.
+    let _ = node.request(Request::Shutdown).await;
+    node.say(&ToSupervisor::Goodbye { finished: true });
+    node.close();
+}
+
+/// Hears the supervisor.
+async fn listen(node: Arc<Node>, control: ControlStream) {
+    let mut listener = Listener::new(Role::Supervisor, node.identity.system);
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match control.read(&mut buffer, &mut listener.descriptors).await {
+            Ok(read) if read > 0 => listener.heard(&buffer[..read]),
+            _ => break,
+        }
+        loop {
+            match listener.next::<ToPeer>() {
+                Ok(Some((message, descriptors))) => node.hear(message, descriptors),
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::error!(%error, "the supervisor said what is no control message");
+                    node.close();
+                    return;
+                }
+            }
+        }
+    }
+    node.close();
+}
+
+/// The program is no actor, but others may answer its asks: serves the links that carry such answers.
+async fn take_answers(node: Arc<Node>, mut mailbox: Mailbox, stop: Arc<Notify>) {
+    loop {
+        match poll_fn(|cx| mailbox.poll_next(cx)).await {
+            Next::Link(place) => take_answer(&node, &mut mailbox, place),
+            Next::Down(_) => {}
+            Next::Stop => {
+                stop.notify_one();
+                mailbox.went_on();
+            }
+            Next::Lost => return,
+        }
+    }
+}
+
+fn take_answer(node: &Arc<Node>, mailbox: &mut Mailbox, place: usize) {
+    let Some(link) = mailbox.link(place) else { return };
+    let sender = link.sender;
+    let error = match link.inbox.next() {
+        Ok(None) => {
+            mailbox.exhausted(place);
+            return;
+        }
+        Ok(Some(frame)) => {
+            let (kind, sequence, key) = (frame.header.kind, frame.header.sequence, frame.header.key);
+            if matches!(kind, Kind::Answer | Kind::Adopt) {
+                Mailbox::answer(node, sender, kind, frame.body);
+                link.row.start(sequence, key);
+                link.row.finish(sequence);
+                link.settle(sequence);
+                return;
+            }
+            FrameError::Unexpected(kind)
+        }
+        Err(error) => error,
+    };
+    mailbox.refuse(place, &error.into());
+}

@@ -1,0 +1,191 @@
+//! What is known of an exit: the crash report.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::process::exit::Usage;
+use crate::process::exit::signal_name;
+use crate::wire::ids::{ActorId, Incarnation, Sequence};
+
+/// How a process ended, by what was seen of it and of its last words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Exit {
+    /// It was asked to stop, and did.
+    Stopped,
+    /// It stopped of its own accord, by `cx.stop()`.
+    Finished,
+    /// Its `start` returned an error.
+    StartFailed(String),
+    /// Its `start` did not return by the start deadline; the supervisor killed it.
+    StartDeadline,
+    /// It left with this exit code and without a goodbye; abnormal whatever the code.
+    Code(i32),
+    /// A signal killed it.
+    Signal(i32),
+    /// It panicked.
+    Panicked(String),
+    /// It could not allocate under its memory limit.
+    OutOfMemory,
+    /// It overflowed a stack.
+    StackOverflow,
+    /// It made no progress for its hang limit; the supervisor killed it.
+    Hung(Hang),
+    /// It did not stop within its grace; the supervisor killed it.
+    StopDeadline,
+    /// The supervisor killed it because it was told to.
+    Killed,
+    /// It sent what is no frame; the supervisor killed it.
+    BadPeer(String),
+    /// Its process could not be started.
+    NotStarted(String),
+}
+
+/// What a hung actor was seen to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Hang {
+    /// Its thread ran or was blocked, and finished nothing.
+    NoProgress,
+    /// Its process was stopped by a signal.
+    StoppedBySignal(i32),
+    /// Its handler waited for something that did not come.
+    Waiting,
+}
+
+impl Exit {
+    /// Whether the actor ended as it meant to: a transient actor is then not restarted.
+    pub fn is_normal(&self) -> bool {
+        matches!(self, Exit::Stopped | Exit::Finished)
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Exit::Stopped => f.write_str("stopped"),
+            Exit::Finished => f.write_str("finished"),
+            Exit::StartFailed(e) => write!(f, "start failed: {e}"),
+            Exit::StartDeadline => f.write_str("start did not return by its deadline"),
+            Exit::Code(code) => write!(f, "exit code {code} without a goodbye"),
+            Exit::Signal(number) => f.write_str(signal_name(*number)),
+            Exit::Panicked(message) => write!(f, "panic: {message}"),
+            Exit::OutOfMemory => f.write_str("out of memory"),
+            Exit::StackOverflow => f.write_str("stack overflow"),
+            Exit::Hung(Hang::NoProgress) => f.write_str("hung: no progress"),
+            Exit::Hung(Hang::StoppedBySignal(number)) => write!(f, "hung: stopped by {}", signal_name(*number)),
+            Exit::Hung(Hang::Waiting) => f.write_str("hung: its handler waited too long"),
+            Exit::StopDeadline => f.write_str("killed: did not stop within its grace"),
+            Exit::Killed => f.write_str("killed on request"),
+            Exit::BadPeer(reason) => write!(f, "killed: {reason}"),
+            Exit::NotStarted(error) => write!(f, "no process: {error}"),
+        }
+    }
+}
+
+/// The message that a process was handling when it died.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InHandMessage {
+    /// Its type's name, or its key where the actor never told its protocol.
+    pub message: String,
+    /// Who sent it.
+    pub sender: ActorId,
+    /// That actor's name.
+    pub sender_name: String,
+    /// Its place among all that this sender's incarnation sent to this actor.
+    pub sequence: Sequence,
+    /// The length of its body in bytes, where the sender is still there to tell.
+    pub bytes: Option<u64>,
+}
+
+/// What the supervisor decided after an exit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// A new incarnation is started.
+    Restart {
+        /// After so long.
+        after: Duration,
+        /// It is the n-th restart within the intensity's period,
+        nth: u32,
+        /// of so many allowed
+        of: u32,
+        /// within this period.
+        within: Duration,
+    },
+    /// It had failed as often as it may.
+    GivenUp {
+        /// So many restarts were allowed
+        of: u32,
+        /// within this period.
+        within: Duration,
+    },
+    /// Its policy asks for no restart, or somebody stopped it.
+    Ended,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::Restart { after, nth, of, within } => {
+                write!(f, "restarted: {nth} of {of} in {} s, after {} ms", within.as_secs(), after.as_millis())
+            }
+            Verdict::GivenUp { of, within } => {
+                write!(f, "given up: more than {of} restarts in {} s", within.as_secs())
+            }
+            Verdict::Ended => f.write_str("not restarted"),
+        }
+    }
+}
+
+/// Everything that is known of one exit. Each abnormal exit writes exactly one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CrashReport {
+    /// The actor.
+    pub actor: ActorId,
+    /// Its name.
+    pub name: String,
+    /// Its Rust type.
+    pub actor_type: String,
+    /// Which of its lives ended.
+    pub incarnation: Incarnation,
+    /// The process that it was; 0 if there was none.
+    pub pid: u32,
+    /// How it ended.
+    pub exit: Exit,
+    /// Where it panicked, and the backtrace if `RUST_BACKTRACE` asked for one.
+    pub panic: Option<Panic>,
+    /// What it was handling.
+    pub in_hand: Option<InHandMessage>,
+    /// The last lines of its standard error.
+    pub stderr: Vec<String>,
+    /// What it used.
+    pub usage: Usage,
+    /// How long it lived.
+    pub uptime: Duration,
+    /// What was decided then.
+    pub verdict: Verdict,
+}
+
+/// The first panic of a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Panic {
+    /// Its message.
+    pub message: String,
+    /// File, line and column.
+    pub location: String,
+    /// The name of the thread.
+    pub thread: String,
+    /// The backtrace, if `RUST_BACKTRACE` asked for one.
+    pub backtrace: Option<String>,
+}
+
+impl fmt::Display for CrashReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{} (pid {}): {}", self.name, self.incarnation, self.pid, self.exit)?;
+        if let Some(m) = &self.in_hand {
+            write!(f, "; in hand: {} {} from {}", m.message, m.sequence, m.sender_name)?;
+        }
+        write!(f, "; {}", self.verdict)
+    }
+}

@@ -1,0 +1,275 @@
+//! The child spec: how one actor is started, limited, restarted and stopped.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::actor::Actor;
+pub use crate::delivery::outbox::Window;
+
+/// When an actor that has ended is started again; OTP's words with OTP's meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Restart {
+    /// Always.
+    Permanent,
+    /// Only when it did not end as it meant to.
+    Transient,
+    /// Never.
+    Temporary,
+}
+
+/// How many restarts are borne: more than `restarts` within `within` and the actor is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intensity {
+    /// So many are borne
+    pub restarts: u32,
+    /// in any period of this length.
+    pub within: Duration,
+}
+
+impl Default for Intensity {
+    /// 5 in 60 s: more than the quarantine limit of 3, so that a poison message is put aside before its actor is
+    /// given up, and few enough that a broken actor is noticed.
+    fn default() -> Self {
+        Intensity { restarts: 5, within: Duration::from_secs(60) }
+    }
+}
+
+/// The wait before a restart: none before the first, then from `first`, doubling, to `most`, each with jitter.
+///
+/// It starts over after the actor has lived for `quiet`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backoff {
+    /// Before the second restart.
+    pub first: Duration,
+    /// The longest.
+    pub most: Duration,
+    /// A life of this length forgives what was before.
+    pub quiet: Duration,
+}
+
+impl Default for Backoff {
+    /// 10 ms, doubling to 1 s, forgiven after 10 s.
+    fn default() -> Self {
+        Backoff { first: Duration::from_millis(10), most: Duration::from_secs(1), quiet: Duration::from_secs(10) }
+    }
+}
+
+impl Backoff {
+    /// No waiting at all: for tests and benchmarks.
+    pub const NONE: Backoff =
+        Backoff { first: Duration::ZERO, most: Duration::ZERO, quiet: Duration::from_secs(10) };
+}
+
+/// Where an actor's standard output and error go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Output {
+    /// To the program's, each line with the actor's name before it.
+    Labelled,
+    /// To the program's, as they are.
+    Plain,
+    /// Nowhere; the last lines of standard error still reach the crash report.
+    Silent,
+}
+
+/// Everything about a child but its type, name and arguments.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Options {
+    pub restart: Restart,
+    pub intensity: Intensity,
+    pub backoff: Backoff,
+    pub start_deadline: Duration,
+    pub stop_grace: Duration,
+    pub hang_limit: Option<Duration>,
+    pub await_limit: Option<Duration>,
+    pub mailbox: Window,
+    pub environment: Vec<String>,
+    pub redelivery: u8,
+    pub memory: Option<u64>,
+    pub output: Output,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            restart: Restart::Permanent,
+            intensity: Intensity::default(),
+            backoff: Backoff::default(),
+            start_deadline: Duration::from_secs(10),
+            stop_grace: Duration::from_secs(5),
+            hang_limit: Some(Duration::from_secs(30)),
+            await_limit: None,
+            mailbox: Window { messages: 8192, bytes: 1 << 20 },
+            environment: Vec::new(),
+            redelivery: 3,
+            memory: None,
+            output: Output::Labelled,
+        }
+    }
+}
+
+/// How to start one actor: its arguments, and whatever should differ from the defaults.
+///
+/// ```no_run
+/// # use watertight::prelude::*;
+/// # use std::time::Duration;
+/// # struct Pricer; #[message] struct Quote;
+/// # impl Actor for Pricer { type Args = u32; type Messages = (Quote,); async fn start(_: u32, _: &mut Context<Self>) -> Result<Self> { Ok(Pricer) } }
+/// # impl Handler<Quote> for Pricer { async fn handle(&mut self, _: Quote, _: &mut Context<Self>) -> Result<()> { Ok(()) } }
+/// # async fn f(sys: System) -> Result<()> {
+/// let pricer = sys
+///     .spawn_with(Spec::<Pricer>::new(7).name("pricer").memory(512 << 20).hang_limit(Duration::from_secs(10)))
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[must_use = "a spec starts nothing until it is given to spawn_with"]
+pub struct Spec<A: Actor> {
+    pub(crate) arguments: A::Args,
+    pub(crate) name: Option<String>,
+    pub(crate) options: Options,
+}
+
+impl<A: Actor> Spec<A> {
+    /// The defaults for an actor that is started with `arguments`, at every incarnation again.
+    pub fn new(arguments: A::Args) -> Self {
+        Spec { arguments, name: None, options: Options::default() }
+    }
+
+    /// Its name, unique in the system. Default: its type's name and a number.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// When it is started again. Default: [`Restart::Permanent`].
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.options.restart = restart;
+        self
+    }
+
+    /// How many restarts are borne in which period. Default: 5 in 60 s.
+    pub fn intensity(mut self, restarts: u32, within: Duration) -> Self {
+        self.options.intensity = Intensity { restarts, within };
+        self
+    }
+
+    /// The wait before a restart. Default: none, then 10 ms, doubling to 1 s.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.options.backoff = backoff;
+        self
+    }
+
+    /// How long its `start` may take. Default: 10 s.
+    pub fn start_deadline(mut self, deadline: Duration) -> Self {
+        self.options.start_deadline = deadline;
+        self
+    }
+
+    /// How long it may take to stop when asked to, before it is killed. Default: 5 s, OTP's.
+    pub fn stop_grace(mut self, grace: Duration) -> Self {
+        self.options.stop_grace = grace;
+        self
+    }
+
+    /// How long its thread may go without finishing a message or a step of one, before it counts as hung and is
+    /// killed. `None`: for ever. Default: 30 s. Long computations call `cx.progress()`.
+    pub fn hang_limit(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.options.hang_limit = limit.into();
+        self
+    }
+
+    /// How long one handler may stay suspended at an `await`, before it counts as hung. Default: for ever, because
+    /// what it awaits has a deadline of its own.
+    pub fn await_limit(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.options.await_limit = limit.into();
+        self
+    }
+
+    /// How much each sender may have waiting here: messages, and bytes. Default: 8,192 and 1 MiB.
+    pub fn mailbox(mut self, messages: u32, bytes: u32) -> Self {
+        self.options.mailbox = Window { messages, bytes };
+        self
+    }
+
+    /// Passes these environment variables on too; `PREFIX*` passes all that begin so. Default: only those that every
+    /// program needs (see `docs/supervision.md`).
+    pub fn environment<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.options.environment.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// How many times in all an idempotent message is tried before it is quarantined. Default: 3.
+    pub fn redelivery(mut self, attempts: u8) -> Self {
+        self.options.redelivery = attempts;
+        self
+    }
+
+    /// The most private memory it may have, in bytes; beyond it, allocation fails and the process aborts. Default:
+    /// no limit.
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.options.memory = Some(bytes);
+        self
+    }
+
+    /// Where its standard output and error go. Default: [`Output::Labelled`].
+    pub fn output(mut self, output: Output) -> Self {
+        self.options.output = output;
+        self
+    }
+}
+
+/// Why a spec is refused before anything is started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
+#[non_exhaustive]
+pub enum SpecError {
+    /// A name that is empty, too long, or has characters that do not print.
+    #[error("the name {0:?} is empty, longer than {NAME_LIMIT} bytes, or has characters that do not print")]
+    Name(String),
+    /// A mailbox in which nothing fits.
+    #[error("a mailbox of 0 messages or 0 bytes takes nothing")]
+    Mailbox,
+    /// Zero attempts.
+    #[error("a message must be tried at least once")]
+    Redelivery,
+    /// A time of zero in which nothing can happen.
+    #[error("{0} must be longer than zero")]
+    Zero(String),
+    /// A memory limit in which no process starts.
+    #[error("a memory limit of {0} bytes is less than a process needs to start ({MEMORY_LEAST})")]
+    Memory(u64),
+}
+
+/// Longest name: what still fits a line of a listing.
+pub(crate) const NAME_LIMIT: usize = 100;
+/// Least memory limit: an empty actor process has about this much private memory mapped.
+pub(crate) const MEMORY_LEAST: u64 = 8 << 20;
+
+impl Options {
+    pub(crate) fn check(&self, name: Option<&str>) -> Result<(), SpecError> {
+        if let Some(name) = name
+            && (name.is_empty() || name.len() > NAME_LIMIT || name.chars().any(char::is_control))
+        {
+            return Err(SpecError::Name(name.to_owned()));
+        }
+        if self.mailbox.messages == 0 || self.mailbox.bytes == 0 {
+            return Err(SpecError::Mailbox);
+        }
+        if self.redelivery == 0 {
+            return Err(SpecError::Redelivery);
+        }
+        let times = [
+            ("the start deadline", Some(self.start_deadline)),
+            ("the hang limit", self.hang_limit),
+            ("the await limit", self.await_limit),
+            ("the intensity's period", Some(self.intensity.within)),
+        ];
+        if let Some((what, _)) = times.iter().find(|(_, time)| *time == Some(Duration::ZERO)) {
+            return Err(SpecError::Zero((*what).to_owned()));
+        }
+        match self.memory {
+            Some(bytes) if bytes < MEMORY_LEAST => Err(SpecError::Memory(bytes)),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! How a process ended, by its wait status and by what it said before; pure.
+
+use crate::process::exit::WaitStatus;
+use crate::report::{Exit, Panic};
+
+/// What is known beside the wait status.
+#[derive(Debug, Default)]
+pub(crate) struct Clues<'a> {
+    /// Why the supervisor killed it, if it did.
+    pub(crate) killed_for: Option<Exit>,
+    /// It said that its `start` had failed.
+    pub(crate) start_failed: Option<String>,
+    /// It said goodbye; `true` if it stopped of its own accord.
+    pub(crate) goodbye: Option<bool>,
+    /// It said that it had panicked.
+    pub(crate) panic: Option<&'a Panic>,
+    /// The last lines of its standard error.
+    pub(crate) stderr: &'a [String],
+}
+
+const SIGABRT: i32 = 6;
+const SIGKILL: i32 = 9;
+
+/// The exit.
+pub(crate) fn classify(status: WaitStatus, clues: Clues<'_>) -> Exit {
+    match status {
+        WaitStatus::Signal { number: SIGKILL, .. } if clues.killed_for.is_some() => {
+            clues.killed_for.unwrap_or(Exit::Killed)
+        }
+        WaitStatus::Signal { number: SIGABRT, .. } => aborted(&clues),
+        WaitStatus::Signal { number, .. } => Exit::Signal(number),
+        WaitStatus::Code(code) => match (clues.start_failed, clues.goodbye) {
+            (Some(error), _) => Exit::StartFailed(error),
+            (None, Some(finished)) if code == 0 => {
+                if finished { Exit::Finished } else { Exit::Stopped }
+            }
+            // Without a goodbye even exit code 0 is abnormal: something in the process called `exit`.
+            _ => Exit::Code(code),
+        },
+    }
+}
+
+/// Rust aborts for a panic, for a failed allocation and for an overflowed stack; only its words tell them apart.
+fn aborted(clues: &Clues<'_>) -> Exit {
+    if let Some(panic) = clues.panic {
+        return Exit::Panicked(panic.message.clone());
+    }
+    let said = |words: &[&str]| clues.stderr.iter().any(|line| words.iter().all(|w| line.contains(w)));
+    if said(&["memory allocation of", "failed"]) {
+        Exit::OutOfMemory
+    } else if said(&["has overflowed its stack"]) {
+        Exit::StackOverflow
+    } else {
+        Exit::Signal(SIGABRT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signal(number: i32) -> WaitStatus {
+        WaitStatus::Signal { number, core_dumped: false }
+    }
+
+    #[test]
+    fn an_exit_code_without_a_goodbye_is_abnormal_even_if_it_is_zero() {
+        assert_eq!(classify(WaitStatus::Code(0), Clues::default()), Exit::Code(0));
+        assert!(!Exit::Code(0).is_normal());
+        let goodbye = |finished| Clues { goodbye: Some(finished), ..Clues::default() };
+        assert_eq!(classify(WaitStatus::Code(0), goodbye(false)), Exit::Stopped);
+        assert_eq!(classify(WaitStatus::Code(0), goodbye(true)), Exit::Finished);
+        assert_eq!(classify(WaitStatus::Code(3), goodbye(true)), Exit::Code(3));
+    }
+
+    #[test]
+    fn an_abort_is_told_apart_by_what_was_said() {
+        let lines = |line: &str| vec!["before".to_owned(), line.to_owned()];
+        let oom = lines("memory allocation of 1048576 bytes failed");
+        let stack = lines("thread 'main' (7) has overflowed its stack");
+        assert_eq!(classify(signal(6), Clues { stderr: &oom, ..Clues::default() }), Exit::OutOfMemory);
+        assert_eq!(classify(signal(6), Clues { stderr: &stack, ..Clues::default() }), Exit::StackOverflow);
+        assert_eq!(classify(signal(6), Clues::default()), Exit::Signal(6));
+        let panic =
+            Panic { message: "boom".into(), location: String::new(), thread: "main".into(), backtrace: None };
+        let clues = Clues { panic: Some(&panic), stderr: &oom, ..Clues::default() };
+        assert_eq!(classify(signal(6), clues), Exit::Panicked("boom".into()));
+    }
+
+    #[test]
+    fn what_the_supervisor_killed_is_named_by_its_reason_and_what_others_killed_by_the_signal() {
+        let clues = Clues { killed_for: Some(Exit::StopDeadline), ..Clues::default() };
+        assert_eq!(classify(signal(9), clues), Exit::StopDeadline);
+        assert_eq!(classify(signal(9), Clues::default()), Exit::Signal(9));
+        let crashed_first = Clues { killed_for: Some(Exit::StopDeadline), ..Clues::default() };
+        assert_eq!(classify(signal(11), crashed_first), Exit::Signal(11));
+    }
+}

@@ -1,0 +1,413 @@
+//! The process at the other end of one control link.
+
+use std::collections::{HashSet, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::process::Pid;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use super::{Happening, KILL, Supervisor};
+use crate::process::capture::Captured;
+use crate::process::exit;
+use crate::process::recorder::Recorder;
+use crate::report::{Exit, Panic};
+use crate::sync::lock;
+use crate::wire::control::{Ticket, ToPeer, ToSupervisor};
+use crate::wire::conversation::{self, Listener};
+use crate::wire::hello::{Hello, Role};
+use crate::wire::ids::{ActorId, Incarnation, LinkId, SystemId};
+use crate::wire::transport::ControlStream;
+
+/// One control link, for as long as it lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct PeerId(pub(super) u64);
+
+/// A process that talks with the supervisor.
+pub(super) struct Peer {
+    pub(super) actor: ActorId,
+    pub(super) incarnation: Incarnation,
+    pub(super) page: Arc<Recorder>,
+    pub(super) mouth: Arc<Mouth>,
+    slots: Slots,
+    /// Links on which it is sent to, and on which it sends.
+    pub(super) incoming: HashSet<LinkId>,
+    pub(super) outgoing: HashSet<LinkId>,
+    process: Option<Process>,
+    pub(super) captured: Option<Arc<Captured>>,
+    pub(super) began: Instant,
+    /// Its last words.
+    pub(super) panic: Option<Panic>,
+    pub(super) goodbye: Option<bool>,
+    pub(super) start_failed: Option<String>,
+}
+
+struct Process {
+    pid: Pid,
+    pidfd: OwnedFd,
+}
+
+impl Peer {
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(|p| p.pid.as_raw_pid().unsigned_abs())
+    }
+
+    /// Kills its process and everything in its group. What follows is seen as its exit.
+    pub(super) fn kill(&self) {
+        if let Some(process) = &self.process
+            && let Err(error) = exit::kill_group(process.pid, KILL)
+        {
+            // Before the child has made its group, or after the last of it has gone.
+            tracing::debug!(%error, "the group was not killed; killing the process alone");
+            let _ = exit::kill_process(process.pidfd.as_fd(), KILL);
+        }
+    }
+
+    /// The signal that has stopped it, if one has.
+    pub(super) fn stopped_by(&self) -> Option<i32> {
+        exit::is_stopped(self.process.as_ref()?.pidfd.as_fd()).ok().flatten()
+    }
+
+    pub(super) fn take_slot(&mut self) -> Option<u32> {
+        self.slots.take()
+    }
+
+    pub(super) fn free_slot(&mut self, slot: u32) {
+        self.slots.free.push(slot);
+    }
+}
+
+/// Which rows of a recorder are in use.
+#[derive(Debug, Default)]
+struct Slots {
+    free: Vec<u32>,
+    next: u32,
+}
+
+impl Slots {
+    fn take(&mut self) -> Option<u32> {
+        self.free.pop().or_else(|| {
+            (self.next < Recorder::SLOTS).then(|| {
+                self.next += 1;
+                self.next - 1
+            })
+        })
+    }
+}
+
+/// What a process is told and has not read yet.
+pub(super) struct Mouth {
+    control: Arc<ControlStream>,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    frames: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
+    /// Of the first frame.
+    written: usize,
+    bytes: usize,
+    /// A task waits for room.
+    waiting: bool,
+}
+
+/// Control messages that a process may leave unread, in bytes: a thread of its own reads them, so one that leaves this
+/// much is stopped or broken. The largest ticket fits.
+const UNREAD: usize = 64 << 20;
+/// Events are dropped from here on, so that a slow listener loses those and nothing else.
+const EVENTS: usize = 4 << 20;
+
+impl Mouth {
+    fn new(control: Arc<ControlStream>) -> Arc<Self> {
+        Arc::new(Mouth { control, queue: Mutex::default() })
+    }
+
+    /// Whether events may still be added.
+    pub(super) fn takes_events(&self) -> bool {
+        lock(&self.queue).bytes < EVENTS
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let mut queue = lock(&self.queue);
+        loop {
+            let Queue { frames, written, bytes, .. } = &mut *queue;
+            let Some((frame, descriptors)) = frames.front_mut() else { return Ok(()) };
+            let sent = self.control.try_write(&frame[*written..], descriptors)?;
+            // They went with the first byte.
+            descriptors.clear();
+            *written += sent;
+            *bytes -= sent;
+            if *written == frame.len() {
+                *written = 0;
+                frames.pop_front();
+            }
+        }
+    }
+}
+
+impl Supervisor {
+    /// Says something to a peer: at once if its control link has room, else as soon as it has.
+    pub(super) fn say(&self, peer: PeerId, message: &impl Serialize, descriptors: &[OwnedFd]) {
+        let Some(to) = self.peers.get(&peer) else { return };
+        let mut frame = Vec::new();
+        let count = u8::try_from(descriptors.len()).unwrap_or(u8::MAX);
+        if let Err(error) = conversation::append(&mut frame, message, count) {
+            tracing::error!(%error, actor = %to.actor, "a control message was not sent");
+            return;
+        }
+        let mut copies = Vec::new();
+        for descriptor in descriptors {
+            match descriptor.try_clone() {
+                Ok(copy) => copies.push(copy),
+                Err(error) => {
+                    tracing::error!(%error, actor = %to.actor, "a control message was not sent");
+                    return;
+                }
+            }
+        }
+        self.send_frame(peer, to, frame, copies);
+    }
+
+    fn send_frame(&self, peer: PeerId, to: &Peer, frame: Vec<u8>, descriptors: Vec<OwnedFd>) {
+        let wait = {
+            let mut queue = lock(&to.mouth.queue);
+            queue.bytes += frame.len();
+            queue.frames.push_back((frame, descriptors));
+            if queue.waiting {
+                if queue.bytes > UNREAD {
+                    // Whoever does not read is ended; the exit is seen like any other.
+                    to.kill();
+                }
+                return;
+            }
+            drop(queue);
+            match to.mouth.write() {
+                Ok(()) => false,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => true,
+                // It has closed its end: its exit is on its way.
+                Err(_) => {
+                    lock(&to.mouth.queue).frames.clear();
+                    false
+                }
+            }
+        };
+        if wait {
+            lock(&to.mouth.queue).waiting = true;
+            tokio::spawn(wait_for_room(Arc::clone(&to.mouth), peer, self.happenings.clone()));
+        }
+    }
+
+    /// The program's own end of the system.
+    pub(super) fn add_program(&mut self, control: OwnedFd, page: Arc<Recorder>) -> io::Result<PeerId> {
+        let control = Arc::new(ControlStream::new(control)?);
+        let peer = self.add_peer(ActorId::PROGRAM, Incarnation(1), Arc::clone(&control), page);
+        tokio::spawn(attend_program(peer, control, self.system, self.happenings.clone()));
+        Ok(peer)
+    }
+
+    /// A peer for a process that is about to be started. Its hello and its ticket are said at once.
+    pub(super) fn add_child_peer(
+        &mut self,
+        control: OwnedFd,
+        ticket: Box<Ticket>,
+        page: Arc<Recorder>,
+        page_descriptor: OwnedFd,
+        captured: Captured,
+    ) -> io::Result<PeerId> {
+        let control = Arc::new(ControlStream::new(control)?);
+        let (actor, incarnation) = (ticket.actor, ticket.incarnation);
+        let id = self.add_peer(actor, incarnation, control, page);
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.captured = Some(Arc::new(captured));
+        }
+        self.say(id, &ToPeer::Start(ticket), &[page_descriptor]);
+        Ok(id)
+    }
+
+    fn add_peer(
+        &mut self,
+        actor: ActorId,
+        incarnation: Incarnation,
+        control: Arc<ControlStream>,
+        page: Arc<Recorder>,
+    ) -> PeerId {
+        self.last_peer += 1;
+        let id = PeerId(self.last_peer);
+        let mouth = Mouth::new(control);
+        {
+            let hello = Hello { role: Role::Supervisor, system: self.system }.encode();
+            let mut queue = lock(&mouth.queue);
+            queue.bytes += hello.len();
+            queue.frames.push_back((hello.to_vec(), Vec::new()));
+        }
+        let peer = Peer {
+            actor,
+            incarnation,
+            page,
+            mouth,
+            slots: Slots::default(),
+            incoming: HashSet::new(),
+            outgoing: HashSet::new(),
+            process: None,
+            captured: None,
+            began: Instant::now(),
+            panic: None,
+            goodbye: None,
+            start_failed: None,
+        };
+        // The hello of a child goes out with its ticket; the program's now.
+        if actor == ActorId::PROGRAM {
+            // It has room for sixteen bytes.
+            let _ = peer.mouth.write();
+        }
+        self.peers.insert(id, peer);
+        id
+    }
+
+    /// The spawner has started the peer's process: from now on its words and its exit are awaited.
+    pub(super) fn attach_process(&mut self, id: PeerId, pid: Pid, pidfd: OwnedFd) -> io::Result<()> {
+        let watch = exit::watch(pidfd.try_clone()?)?;
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        peer.process = Some(Process { pid, pidfd });
+        let attendance = Attendance {
+            peer: id,
+            control: Arc::clone(&peer.mouth.control),
+            listener: Listener::new(Role::Actor, self.system),
+            happenings: self.happenings.clone(),
+        };
+        tokio::spawn(attend_child(attendance, pid, watch, peer.captured.clone()));
+        Ok(())
+    }
+
+    /// What a peer said is no control message, or it does not listen: it is ended.
+    pub(super) fn nonsense(&mut self, peer: PeerId, reason: &str) {
+        let Some(to) = self.peers.get(&peer) else { return };
+        let actor = to.actor;
+        tracing::error!(actor = %self.name_of(actor), reason, "a process is ended for what it said");
+        to.kill();
+        if let Some(child) = self.actors.get_mut(&actor).filter(|child| child.peer == Some(peer)) {
+            child.killed_for.get_or_insert(Exit::BadPeer(reason.to_owned()));
+        }
+    }
+}
+
+async fn wait_for_room(mouth: Arc<Mouth>, peer: PeerId, happenings: mpsc::Sender<Happening>) {
+    loop {
+        let ended = mouth.control.writable().await.is_err();
+        match mouth.write() {
+            Ok(()) => {
+                let mut queue = lock(&mouth.queue);
+                if queue.frames.is_empty() {
+                    queue.waiting = false;
+                    return;
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock && !ended => {
+                if lock(&mouth.queue).bytes > UNREAD {
+                    // The loop may have ended; then so has everything else.
+                    let _ = happenings.send(Happening::Deaf(peer)).await;
+                    return;
+                }
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+/// Hears a peer for the loop.
+struct Attendance {
+    peer: PeerId,
+    control: Arc<ControlStream>,
+    listener: Listener,
+    happenings: mpsc::Sender<Happening>,
+}
+
+/// The conversation is over, well or not.
+struct Over;
+
+impl Attendance {
+    async fn hear(&mut self, buffer: &mut [u8]) -> Result<(), Over> {
+        let read = self.control.read(buffer, &mut self.listener.descriptors).await.map_err(|_| Over)?;
+        self.take(&buffer[..read]).await
+    }
+
+    /// What was said before an exit and not heard yet.
+    async fn hear_rest(&mut self, buffer: &mut [u8]) {
+        while let Ok(read) = self.control.try_read(buffer, &mut self.listener.descriptors) {
+            if self.take(&buffer[..read]).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn take(&mut self, bytes: &[u8]) -> Result<(), Over> {
+        if bytes.is_empty() {
+            return Err(Over);
+        }
+        self.listener.heard(bytes);
+        loop {
+            let happening = match self.listener.next::<ToSupervisor>() {
+                Ok(None) => return Ok(()),
+                Ok(Some((message, _))) => Happening::Heard(self.peer, message),
+                Err(error) => {
+                    let nonsense = Happening::Nonsense(self.peer, error.to_string());
+                    // The loop may have ended; then so has everything else.
+                    let _ = self.happenings.send(nonsense).await;
+                    return Err(Over);
+                }
+            };
+            self.happenings.send(happening).await.map_err(|_| Over)?;
+        }
+    }
+}
+
+async fn attend_program(
+    peer: PeerId,
+    control: Arc<ControlStream>,
+    system: SystemId,
+    happenings: mpsc::Sender<Happening>,
+) {
+    let listener = Listener::new(Role::Program, system);
+    let mut attendance = Attendance { peer, control, listener, happenings };
+    let mut buffer = vec![0; 64 << 10];
+    while attendance.hear(&mut buffer).await.is_ok() {}
+    // The loop may have ended; then so has everything else.
+    let _ = attendance.happenings.send(Happening::Left(peer)).await;
+}
+
+/// How long the last lines of a dead child may take to come through its pipes.
+const LAST_LINES: Duration = Duration::from_millis(500);
+
+/// Hears a child until its process has ended, then everything that it had still said, then tells its exit: never the
+/// other way round.
+async fn attend_child(
+    mut attendance: Attendance,
+    pid: Pid,
+    watch: tokio::io::unix::AsyncFd<OwnedFd>,
+    captured: Option<Arc<Captured>>,
+) {
+    let mut buffer = vec![0; 16 << 10];
+    let mut heard = Ok(());
+    let waited = loop {
+        tokio::select! {
+            waited = exit::wait(pid, &watch) => break waited,
+            ended = attendance.hear(&mut buffer), if heard.is_ok() => heard = ended,
+        }
+    };
+    if heard.is_ok() {
+        attendance.hear_rest(&mut buffer).await;
+    }
+    let exit = match waited {
+        Ok(()) => exit::finish(pid),
+        Err(error) => Err(error),
+    };
+    if let Some(captured) = &captured {
+        // Whatever is not through by then is missing in the report, not in the output.
+        let _ = tokio::time::timeout(LAST_LINES, captured.drained()).await;
+    }
+    // The loop may have ended; then so has everything else.
+    let _ = attendance.happenings.send(Happening::Exited(attendance.peer, exit)).await;
+}

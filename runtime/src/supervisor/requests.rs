@@ -1,0 +1,197 @@
+//! What processes say and ask, and the answers.
+
+use super::peer::PeerId;
+use super::Supervisor;
+use crate::error::{SystemError, Unreachable};
+use crate::event::{Down, Event, Phase};
+use crate::report::Exit;
+use crate::wire::control::{Answer, Refusal, Request, SpawnRequest, ToPeer, ToSupervisor};
+use crate::wire::ids::{ActorId, Incarnation, LinkId, MessageKey, RawAddress};
+
+impl Supervisor {
+    pub(super) fn hear(&mut self, peer: PeerId, message: ToSupervisor) {
+        match message {
+            ToSupervisor::Ready { protocol } => self.ready(peer, protocol),
+            ToSupervisor::StartFailed { error } => {
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    peer.start_failed = Some(error);
+                }
+            }
+            ToSupervisor::Panicked(panic) => {
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    peer.panic = Some(panic);
+                }
+            }
+            ToSupervisor::Goodbye { finished } => self.goodbye(peer, finished),
+            ToSupervisor::Request { number, request } => self.asked(peer, number, request),
+            ToSupervisor::LinkDrained { link } => self.drained(peer, link),
+            ToSupervisor::LinkForgotten { link } => self.forgotten(peer, link),
+            ToSupervisor::BadPeer { link, reason } => self.bad_peer(peer, link, &reason),
+            ToSupervisor::DeadLetters { link, receiver, reason, key, count } => {
+                let sender = self.sender_of(peer, link);
+                let event =
+                    Event::DeadLetters { sender, receiver, reason, message: self.name_of_message(receiver, key), count };
+                self.tell_listeners(&event);
+            }
+        }
+    }
+
+    fn sender_of(&self, reporter: PeerId, link: LinkId) -> ActorId {
+        let by_link = self.links.get(&link).map(|link| link.sender_actor);
+        by_link.or_else(|| self.peers.get(&reporter).map(|peer| peer.actor)).unwrap_or(ActorId::PROGRAM)
+    }
+
+    fn name_of_message(&self, receiver: ActorId, key: MessageKey) -> String {
+        match self.actors.get(&receiver) {
+            Some(child) => child.message_name(key),
+            None => format!("message {:016x}", key.0),
+        }
+    }
+
+    fn goodbye(&mut self, id: PeerId, finished: bool) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.goodbye = Some(finished);
+        }
+        if id == self.program {
+            self.shutting_down = true;
+            self.over = self.peers.len() == 1;
+        }
+    }
+
+    fn asked(&mut self, peer: PeerId, number: u64, request: Request) {
+        match request {
+            Request::Spawn(request) => self.spawn(peer, number, *request),
+            Request::Link { address } => self.grant(peer, number, address),
+            Request::Monitor { address } => self.monitor(peer, number, address),
+            Request::Demonitor { monitor } => {
+                for child in self.actors.values_mut() {
+                    child.monitors.retain(|entry| *entry != (peer, monitor));
+                }
+                self.answer(peer, number, Ok(Answer::Done));
+            }
+            Request::Stop { address } => match self.to_be_ended(address) {
+                Ok(actor) => {
+                    let subtree = self.subtree(actor);
+                    self.stop_all(subtree, Some((peer, number)));
+                }
+                Err(refusal) => self.answer(peer, number, Err(refusal)),
+            },
+            Request::Kill { address } => match self.to_be_ended(address) {
+                Ok(actor) => {
+                    self.kill_for(actor, Exit::Killed);
+                    self.answer(peer, number, Ok(Answer::Done));
+                }
+                Err(refusal) => self.answer(peer, number, Err(refusal)),
+            },
+            Request::Find { name, protocol } => {
+                let found = self.find(name, protocol).map(Answer::Address).map_err(Refusal::System);
+                self.answer(peer, number, found);
+            }
+            Request::Info { actor } => {
+                let info = self.actors.get(&actor).map(|child| child.info(self.pid_of(actor)));
+                let unknown = Refusal::System(SystemError::Unreachable(Unreachable::NoSuchActor));
+                self.answer(peer, number, info.map(|info| Answer::Info(Box::new(info))).ok_or(unknown));
+            }
+            Request::List => {
+                let living = self.actors.values().filter(|child| child.phase != Phase::Ended);
+                let list = living.map(|child| child.info(self.pid_of(child.id))).collect();
+                self.answer(peer, number, Ok(Answer::List(list)));
+            }
+            Request::Ledger { actor } => {
+                let ledger = self.ledger(actor);
+                self.answer(peer, number, Ok(Answer::Ledger(ledger)));
+            }
+            Request::Events => {
+                if !self.listeners.contains(&peer) {
+                    self.listeners.push(peer);
+                }
+                self.answer(peer, number, Ok(Answer::Done));
+            }
+            Request::Shutdown => {
+                self.shutting_down = true;
+                let all = self.actors.values().filter(|child| child.phase != Phase::Ended).map(|c| c.id).collect();
+                self.stop_all(all, Some((peer, number)));
+            }
+        }
+    }
+
+    fn spawn(&mut self, peer: PeerId, number: u64, request: SpawnRequest) {
+        let parent = self.peers.get(&peer).map_or(ActorId::PROGRAM, |peer| peer.actor);
+        match self.admit(parent, request) {
+            Ok(actor) => {
+                if let Some(child) = self.actors.get_mut(&actor) {
+                    child.asked_by = Some((peer, number));
+                }
+                self.launch(actor);
+            }
+            Err(error) => self.answer(peer, number, Err(Refusal::Spawn(error))),
+        }
+    }
+
+    /// Monitoring the dead answers at once.
+    fn monitor(&mut self, peer: PeerId, number: u64, address: RawAddress) {
+        let admitted = self.admits(address);
+        let Some(child) = self.actors.get_mut(&address.actor) else {
+            self.answer(peer, number, Err(Refusal::Unreachable(Unreachable::NoSuchActor)));
+            return;
+        };
+        if child.capability != address.capability {
+            let reason = admitted.err().unwrap_or(Unreachable::Forged);
+            self.answer(peer, number, Err(Refusal::Unreachable(reason)));
+            return;
+        }
+        let dead = matches!(child.phase, Phase::Ended | Phase::Restarting);
+        let down = dead.then(|| Down {
+            monitor: number,
+            actor: child.id,
+            name: child.name.clone(),
+            incarnation: Incarnation(0),
+            exit: child.last_report.as_ref().map_or(Exit::Stopped, |report| report.exit.clone()),
+        });
+        if down.is_none() {
+            child.monitors.push((peer, number));
+        }
+        self.answer(peer, number, Ok(Answer::Done));
+        if let Some(down) = down {
+            self.say(peer, &ToPeer::Down { down, after: None }, &[]);
+        }
+    }
+
+    /// The actor that an address leads to, if there is something to end.
+    fn to_be_ended(&self, address: RawAddress) -> Result<ActorId, Refusal> {
+        let refused = |reason| Refusal::System(SystemError::Unreachable(reason));
+        match self.admits(address) {
+            Ok(false) => Ok(address.actor),
+            Ok(true) => Err(refused(Unreachable::Forged)),
+            Err(reason) => Err(refused(reason)),
+        }
+    }
+
+    fn find(&self, name: String, protocol: u64) -> Result<RawAddress, SystemError> {
+        match self.names.get(&name).and_then(|actor| self.actors.get(actor)) {
+            None => Err(SystemError::NoSuchName(name)),
+            Some(child) if child.request.protocol != protocol => Err(SystemError::OtherType(name)),
+            Some(child) => Ok(child.address(self.system)),
+        }
+    }
+
+    fn pid_of(&self, actor: ActorId) -> Option<u32> {
+        self.peers.get(&self.actors.get(&actor)?.peer?)?.pid()
+    }
+
+    pub(super) fn answer(&self, peer: PeerId, number: u64, answer: Result<Answer, Refusal>) {
+        self.say(peer, &ToPeer::Answer { number, answer }, &[]);
+    }
+
+    /// Every listener gets every event, in order, unless it is too slow: then it misses some.
+    pub(super) fn tell_listeners(&self, event: &Event) {
+        for &listener in &self.listeners {
+            if self.peers.get(&listener).is_some_and(|peer| peer.mouth.takes_events()) {
+                self.say(listener, &ToPeer::Event(Box::new(event.clone())), &[]);
+            } else {
+                tracing::warn!("an event was dropped: its listener is too slow");
+            }
+        }
+        tracing::debug!(?event);
+    }
+}

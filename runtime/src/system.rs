@@ -1,0 +1,354 @@
+//! START HERE: `run` becomes the supervisor process, or an actor's.
+//!
+//! The same executable is both. Started by a user, `run` sets up a supervisor ([`supervisor`](crate::supervisor), on a
+//! thread of its own) and calls the user's closure ([`program`](crate::program)). Started by a supervisor, which is seen
+//! by the first argument, `run` never reaches the closure: the process becomes the actor that its ticket names
+//! ([`host`](crate::host)).
+
+use std::any::type_name;
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use crate::actor::Actor;
+use crate::address::{Address, IntoRaw};
+use crate::error::{Error, Result, SpawnError, SystemError, Unreachable};
+use crate::event::{ActorInfo, Event};
+use crate::host;
+use crate::ledger::Ledger;
+use crate::logging;
+use crate::message::Protocol;
+use crate::node::Node;
+use crate::process::code_reference::{CodeReference, Entry};
+use crate::process::{child, descriptors};
+use crate::program::{self, Ended};
+use crate::spec::Spec;
+use crate::supervisor::Launch;
+use crate::wire::codec;
+use crate::wire::control::{Answer, Refusal, Request, SpawnRequest};
+use crate::wire::frame::BODY_LIMIT;
+use crate::wire::ids::ActorId;
+
+/// Runs a program with actors: `main` gets the [`System`], and when it returns, everything accepted is handled, every
+/// actor is stopped in reverse order, and the exit code says how it went.
+///
+/// It must be the first statement of `main()`: actor processes run the same `main()` up to here, so what stands above
+/// runs in each of them too. Ctrl-C ends the program in the same orderly way; a second Ctrl-C kills.
+///
+/// Exit codes: 0; 1 if `main` returned an error, which is printed; 128 and the signal's number if interrupted.
+///
+/// ```no_run
+/// use watertight::prelude::*;
+///
+/// fn main() -> std::process::ExitCode {
+///     watertight::run(async |sys: System| {
+///         println!("{} actors", sys.list().await?.len());
+///         Ok(())
+///     })
+/// }
+/// ```
+pub fn run<F>(main: F) -> ExitCode
+where
+    F: AsyncFnOnce(System) -> Result<()>,
+{
+    if child::is_marked() {
+        host::become_actor();
+    }
+    logging::start();
+    match begin_once().and_then(|()| program::run(Launch { arguments: Vec::new(), signals: true }, main)) {
+        Ok(Ended { result, supervisor }) => match (result, supervisor.interrupted) {
+            (_, Some(signal)) => ExitCode::from(128_u8.wrapping_add(u8::try_from(signal).unwrap_or(0))),
+            (Some(Err(error)), None) => {
+                eprintln!("error: {error}");
+                ExitCode::FAILURE
+            }
+            _ => ExitCode::SUCCESS,
+        },
+        Err(error) => {
+            eprintln!("error: failed to set up the system: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// How long a test may take: far more than any should.
+const TEST_LIMIT: Duration = Duration::from_secs(120);
+
+/// Runs a test with actors, inside any `#[test]`; panics if `body` returns an error or takes longer than two minutes.
+///
+/// It must be the first statement of the test: an actor's process is the test executable started again for exactly
+/// this test, so what stands above runs in each of them too. Works under `cargo test` and under nextest.
+///
+/// # Panics
+/// When the test fails.
+///
+/// ```no_run
+/// #[test]
+/// fn no_actors_at_first() {
+///     watertight::test(async |sys| {
+///         assert!(sys.list().await?.is_empty());
+///         Ok(())
+///     });
+/// }
+/// ```
+#[allow(clippy::panic)] // It is how a test fails.
+#[track_caller]
+pub fn test<F>(body: F)
+where
+    F: AsyncFnOnce(System) -> Result<()>,
+{
+    if child::is_marked() {
+        host::become_actor();
+    }
+    logging::start();
+    let launch = Launch { arguments: test_arguments(&test_name::<F>()), signals: false };
+    let ended = begin_once().and_then(|()| program::run(launch, async |sys: System| limited(sys, body).await));
+    match ended.map(|ended| ended.result) {
+        Ok(Some(Ok(()))) => {}
+        Ok(Some(Err(error))) => panic!("{error}"),
+        Ok(None) => panic!("the test was interrupted"),
+        Err(error) => panic!("failed to set up the system: {error}"),
+    }
+}
+
+async fn limited<F>(sys: System, body: F) -> Result<()>
+where
+    F: AsyncFnOnce(System) -> Result<()>,
+{
+    match tokio::time::timeout(TEST_LIMIT, body(sys.clone())).await {
+        Ok(result) => result,
+        Err(_) => {
+            let mut words = format!("the test took longer than {} s; its actors:", TEST_LIMIT.as_secs());
+            for actor in sys.list().await.unwrap_or_default() {
+                words.push_str(&format!("\n  {}#{} {:?}", actor.name, actor.incarnation, actor.phase));
+            }
+            Err(Error::new(words))
+        }
+    }
+}
+
+/// libtest names the thread of a test after it, except where it runs tests on the main thread; then the closure's type
+/// tells, which is named after the function that it stands in.
+fn test_name<F>() -> String {
+    let thread = std::thread::current();
+    match thread.name() {
+        Some(name) if name != "main" => name.to_owned(),
+        _ => {
+            let path = type_name::<F>();
+            let path = path.split("::{{closure}}").next().unwrap_or(path);
+            path.split_once("::").map_or(path, |(_, within)| within).to_owned()
+        }
+    }
+}
+
+fn test_arguments(name: &str) -> Vec<OsString> {
+    [name, "--exact", "--nocapture", "--include-ignored", "--test-threads=1"].map(OsString::from).into()
+}
+
+/// What this process does once, before its first system: strays stay out of children, and a thousand of them fit.
+fn begin_once() -> std::io::Result<()> {
+    static ONCE: Once = Once::new();
+    let mut result = Ok(());
+    ONCE.call_once(|| {
+        result = descriptors::close_all_on_exec().and_then(|()| descriptors::raise_limit().map(|_| ()));
+    });
+    result
+}
+
+/// A running system of actors, as its program sees it; cheap to clone.
+#[derive(Clone)]
+pub struct System {
+    node: Arc<Node>,
+}
+
+impl System {
+    pub(crate) fn new(node: Arc<Node>) -> Self {
+        System { node }
+    }
+
+    /// Starts an actor with the default spec, and waits until its `start` has returned.
+    ///
+    /// # Errors
+    /// [`SpawnError`]; with the crash report if its process died in `start`.
+    pub async fn spawn<A: Actor>(&self, arguments: A::Args) -> Result<Address<A>, SpawnError> {
+        self.spawn_with(Spec::new(arguments)).await
+    }
+
+    /// Starts an actor as its spec says, and waits until its `start` has returned.
+    ///
+    /// # Errors
+    /// [`SpawnError`]; with the crash report if its process died in `start`.
+    pub async fn spawn_with<A: Actor>(&self, spec: Spec<A>) -> Result<Address<A>, SpawnError> {
+        spawn(&self.node, spec).await
+    }
+
+    /// The address of the actor with this name.
+    ///
+    /// # Errors
+    /// [`SystemError::NoSuchName`], [`SystemError::OtherType`].
+    pub async fn find<A: Actor>(&self, name: &str) -> Result<Address<A>, SystemError> {
+        let protocol = <A::Messages as Protocol<A>>::FINGERPRINT;
+        match self.node.request(Request::Find { name: name.to_owned(), protocol }).await {
+            Ok(Answer::Address(raw)) => Ok(Address::new(raw)),
+            other => Err(system_error(other)),
+        }
+    }
+
+    /// Stops an actor and everything under it for good, and waits until that has happened.
+    ///
+    /// # Errors
+    /// [`SystemError::Unreachable`] if it has ended already.
+    pub async fn stop(&self, actor: &impl IntoRaw) -> Result<(), SystemError> {
+        self.done(Request::Stop { address: actor.raw() }).await
+    }
+
+    /// Kills an actor's process with SIGKILL. To everybody else it is a crash: it is restarted as its spec says.
+    ///
+    /// # Errors
+    /// [`SystemError::Unreachable`] if it has ended.
+    pub async fn kill(&self, actor: &impl IntoRaw) -> Result<(), SystemError> {
+        self.done(Request::Kill { address: actor.raw() }).await
+    }
+
+    /// What is known of one actor.
+    ///
+    /// # Errors
+    /// [`SystemError::Unreachable`] if it has been forgotten or never was.
+    pub async fn info(&self, actor: &impl IntoRaw) -> Result<ActorInfo, SystemError> {
+        self.info_of(actor.actor()).await
+    }
+
+    /// What is known of the actor with this number.
+    ///
+    /// # Errors
+    /// [`SystemError::Unreachable`] if it has been forgotten or never was.
+    pub async fn info_of(&self, actor: ActorId) -> Result<ActorInfo, SystemError> {
+        match self.node.request(Request::Info { actor }).await {
+            Ok(Answer::Info(info)) => Ok(*info),
+            other => Err(system_error(other)),
+        }
+    }
+
+    /// Every living actor, in the order in which they were first started.
+    ///
+    /// # Errors
+    /// [`SystemError::ShuttingDown`].
+    pub async fn list(&self) -> Result<Vec<ActorInfo>, SystemError> {
+        match self.node.request(Request::List).await {
+            Ok(Answer::List(list)) => Ok(list),
+            other => Err(system_error(other)),
+        }
+    }
+
+    /// What has become of all messages accepted so far.
+    ///
+    /// # Errors
+    /// [`SystemError::ShuttingDown`].
+    pub async fn ledger(&self) -> Result<Ledger, SystemError> {
+        self.ledger_request(None).await
+    }
+
+    /// What has become of the messages accepted for one actor.
+    ///
+    /// # Errors
+    /// [`SystemError::ShuttingDown`].
+    pub async fn ledger_of(&self, actor: &impl IntoRaw) -> Result<Ledger, SystemError> {
+        self.ledger_request(Some(actor.actor())).await
+    }
+
+    /// Everything that happens in the system from now on. A second call takes the first one's place.
+    ///
+    /// # Errors
+    /// [`SystemError::ShuttingDown`].
+    pub async fn events(&self) -> Result<Events, SystemError> {
+        let receiver = self.node.listen();
+        self.done(Request::Events).await?;
+        Ok(Events { receiver })
+    }
+
+    /// Waits until everything that this program has sent so far is handled, or is known never to be.
+    pub async fn settled(&self) {
+        self.node.settled().await;
+    }
+
+    async fn ledger_request(&self, actor: Option<ActorId>) -> Result<Ledger, SystemError> {
+        match self.node.request(Request::Ledger { actor }).await {
+            Ok(Answer::Ledger(ledger)) => Ok(ledger),
+            other => Err(system_error(other)),
+        }
+    }
+
+    async fn done(&self, request: Request) -> Result<(), SystemError> {
+        match self.node.request(request).await {
+            Ok(Answer::Done) => Ok(()),
+            other => Err(system_error(other)),
+        }
+    }
+}
+
+impl std::fmt::Debug for System {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "System({:x})", self.node.identity.system.0)
+    }
+}
+
+/// The events of a system, in order; from [`System::events`].
+#[derive(Debug)]
+pub struct Events {
+    receiver: tokio::sync::mpsc::UnboundedReceiver<Event>,
+}
+
+impl Events {
+    /// The next one; `None` once the system is gone.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.receiver.recv().await
+    }
+
+    /// The first from now on of which `pick` makes something.
+    ///
+    /// # Errors
+    /// When the system is gone before.
+    pub async fn wait_for<T>(&mut self, mut pick: impl FnMut(Event) -> Option<T>) -> Result<T> {
+        while let Some(event) = self.next().await {
+            if let Some(picked) = pick(event) {
+                return Ok(picked);
+            }
+        }
+        Err(Error::new("the system ended before the event came"))
+    }
+}
+
+/// The code reference of an actor type: a constant of this executable, found again in the child by its offset.
+struct Code<A>(std::marker::PhantomData<A>);
+
+impl<A: Actor> Code<A> {
+    const ENTRY: &'static Entry<host::begin::Main> =
+        &Entry::new(<A::Messages as Protocol<A>>::FINGERPRINT, host::main_loop::run_actor::<A>);
+}
+
+pub(crate) async fn spawn<A: Actor>(node: &Arc<Node>, spec: Spec<A>) -> Result<Address<A>, SpawnError> {
+    let request = SpawnRequest {
+        name: spec.name,
+        actor_type: type_name::<A>().to_owned(),
+        code: CodeReference::to(Code::<A>::ENTRY).map_err(|e| SpawnError::Code(e.to_string()))?,
+        arguments: codec::encode(&spec.arguments, BODY_LIMIT).map_err(|e| SpawnError::Arguments(e.to_string()))?,
+        protocol: <A::Messages as Protocol<A>>::FINGERPRINT,
+        options: spec.options,
+    };
+    match node.request(Request::Spawn(Box::new(request))).await {
+        Ok(Answer::Address(raw)) => Ok(Address::new(raw)),
+        Err(Refusal::Spawn(error)) => Err(error),
+        _ => Err(SpawnError::ShuttingDown),
+    }
+}
+
+fn system_error(answer: Result<Answer, Refusal>) -> SystemError {
+    match answer {
+        Err(Refusal::System(error)) => error,
+        Err(Refusal::Unreachable(reason)) => SystemError::Unreachable(reason),
+        Err(Refusal::Spawn(_)) => SystemError::ShuttingDown,
+        // An answer to another question: the two ends are not of one mind any more.
+        Ok(_) => SystemError::Unreachable(Unreachable::OtherProtocol),
+    }
+}

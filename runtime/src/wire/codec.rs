@@ -1,0 +1,122 @@
+//! Bodies: the only file that names postcard.
+//!
+//! Encoding appends to a buffer that is used again and again, and stops at a limit before it has filled memory.
+//! Decoding demands that nothing is left over: a body that is longer than its type says is an error, never a guess.
+
+use postcard::ser_flavors::Flavor;
+use serde::{Serialize, de::DeserializeOwned};
+use thiserror::Error;
+
+use super::depth::DepthLimited;
+
+/// How deeply a body of a recursive type may nest: far more than data has, far less than a 2 MiB stack holds
+/// (a 50 KB body of nested enums was seen to overflow one).
+pub const DEPTH_LIMIT: usize = 128;
+
+/// Why a value could not be written.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// Longer than a frame may be.
+    #[error("the message takes more than {0} bytes")]
+    TooLarge(usize),
+    /// Its `Serialize` refused, or uses what postcard does not have (`flatten`, a sequence of unknown length).
+    #[error("the message does not encode: {0}")]
+    Unencodable(String),
+}
+
+/// Why a body could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// Not this type.
+    #[error("the body does not decode: {0}")]
+    Malformed(String),
+    /// This type, and then something else.
+    #[error("{0} bytes are left over behind the body")]
+    LeftOver(usize),
+}
+
+/// Appends `value` to `out`, at most `limit` bytes of it; on an error `out` is as it was.
+///
+/// # Errors
+/// [`EncodeError`].
+pub fn encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+    let start = out.len();
+    let tail = Tail { limit: start.saturating_add(limit), out };
+    match postcard::serialize_with_flavor(value, tail) {
+        Ok(()) => Ok(()),
+        Err(e) => {
+            out.truncate(start);
+            Err(match e {
+                postcard::Error::SerializeBufferFull => EncodeError::TooLarge(limit),
+                e => EncodeError::Unencodable(e.to_string()),
+            })
+        }
+    }
+}
+
+/// `value` as bytes of its own, for what is not sent often.
+///
+/// # Errors
+/// [`EncodeError`].
+pub fn encode<T: Serialize + ?Sized>(value: &T, limit: usize) -> Result<Vec<u8>, EncodeError> {
+    let mut out = Vec::new();
+    encode_into(value, &mut out, limit)?;
+    Ok(out)
+}
+
+/// Reads a `T` that cannot nest without end: its schema is finite.
+///
+/// # Errors
+/// [`DecodeError`].
+pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
+    let (value, rest) = postcard::take_from_bytes(body).map_err(|e| DecodeError::Malformed(e.to_string()))?;
+    nothing_left(value, rest)
+}
+
+/// Reads a `T` that may be recursive, to [`DEPTH_LIMIT`] levels.
+///
+/// # Errors
+/// [`DecodeError`].
+pub fn decode_nested<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
+    let mut deserializer = postcard::Deserializer::from_bytes(body);
+    let value = T::deserialize(DepthLimited::new(&mut deserializer, DEPTH_LIMIT))
+        .map_err(|e| DecodeError::Malformed(e.to_string()))?;
+    let rest = deserializer.finalize().map_err(|e| DecodeError::Malformed(e.to_string()))?;
+    nothing_left(value, rest)
+}
+
+fn nothing_left<T>(value: T, rest: &[u8]) -> Result<T, DecodeError> {
+    if rest.is_empty() { Ok(value) } else { Err(DecodeError::LeftOver(rest.len())) }
+}
+
+/// Writes to the end of a buffer, up to a limit.
+struct Tail<'a> {
+    out: &'a mut Vec<u8>,
+    limit: usize,
+}
+
+impl Flavor for Tail<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        if self.out.len() + bytes.len() > self.limit {
+            return Err(postcard::Error::SerializeBufferFull);
+        }
+        self.out.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "codec_tests.rs"]
+mod tests;

@@ -1,0 +1,221 @@
+//! The conversation of a process with its supervisor, on its control link.
+//!
+//! Each side begins with a [`Hello`](super::hello::Hello). Then come frames: `u32 length of the body, u8 descriptors,
+//! 3 zero bytes, body`, the body a [`ToSupervisor`] or a [`ToPeer`] in postcard. None of these types is recursive, so
+//! reading one needs no more stack than its size.
+
+use serde::{Deserialize, Serialize};
+
+use super::frame::Status;
+use super::ids::{ActorId, Capability, Incarnation, LinkId, MessageKey, RawAddress, Sequence, SystemId};
+use crate::error::{SpawnError, SystemError, Unreachable};
+use crate::event::{ActorInfo, Down, Event};
+use crate::ledger::Ledger;
+use crate::process::child::Limits;
+use crate::process::code_reference::{CodeReference, Image};
+use crate::report::{CrashReport, Panic};
+use crate::spec::{Options, Window};
+
+/// Bytes before the body of a control frame.
+pub const HEADER: usize = 8;
+/// Largest body of a control frame: an actor's arguments and a little.
+pub const LIMIT: usize = super::frame::BODY_LIMIT + (64 << 10);
+/// Most descriptors in one control frame; more than any message here carries.
+pub const DESCRIPTORS: usize = 4;
+
+/// A process speaks to its supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToSupervisor {
+    /// `start` has returned; messages may come. Carries the names of the protocol's messages, for reports.
+    Ready { protocol: Vec<(MessageKey, String)> },
+    /// `start` returned an error, or could not be entered.
+    StartFailed { error: String },
+    /// A thread has panicked; the process is about to abort.
+    Panicked(Panic),
+    /// The process is about to leave as it should.
+    Goodbye { finished: bool },
+    /// A question; the answer carries the number.
+    Request { number: u64, request: Request },
+    /// Everything that a dead sender had sent on this link has been handled.
+    LinkDrained { link: LinkId },
+    /// The receiver of this link has ended, and everything that waited for it is settled here.
+    LinkForgotten { link: LinkId },
+    /// The peer on this link sent what is no frame.
+    BadPeer { link: LinkId, reason: String },
+    /// Messages were accepted and will not be handled.
+    DeadLetters { link: LinkId, receiver: ActorId, reason: DeadLetterReason, key: MessageKey, count: u64 },
+}
+
+/// Why accepted messages were not handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum DeadLetterReason {
+    /// The receiver died while it was handling the message.
+    InDoubt,
+    /// The message has killed as many incarnations as it may.
+    Quarantined,
+    /// The receiver has ended for good.
+    ReceiverEnded,
+    /// The deadline had passed before its handler was entered.
+    Expired,
+    /// The receiver does not know the message, or cannot read it.
+    Refused,
+}
+
+/// Questions to the supervisor.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// Start an actor under the one who asks.
+    Spawn(Box<SpawnRequest>),
+    /// A link to this address.
+    Link { address: RawAddress },
+    /// Tell me when this incarnation ends. The monitor's number is the request's.
+    Monitor { address: RawAddress },
+    /// Stop telling me.
+    Demonitor { monitor: u64 },
+    /// Stop the actor for good; answered when it has ended.
+    Stop { address: RawAddress },
+    /// Kill the actor's process, as if it had crashed.
+    Kill { address: RawAddress },
+    /// The address of a name.
+    Find { name: String, protocol: u64 },
+    /// What is known of one actor.
+    Info { actor: ActorId },
+    /// What is known of all.
+    List,
+    /// The ledger of one actor, or of all.
+    Ledger { actor: Option<ActorId> },
+    /// Send me every event from now on.
+    Events,
+    /// Stop everything, in reverse order; answered when all have ended.
+    Shutdown,
+}
+
+/// What to start.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SpawnRequest {
+    pub(crate) name: Option<String>,
+    pub(crate) actor_type: String,
+    pub(crate) code: CodeReference,
+    pub(crate) arguments: Vec<u8>,
+    pub(crate) protocol: u64,
+    pub(crate) options: Options,
+}
+
+/// The supervisor speaks to a process.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToPeer {
+    /// Who you are and what you run. Carries the recorder's descriptor.
+    Start(Box<Ticket>),
+    /// To a request.
+    Answer { number: u64, answer: Result<Answer, Refusal> },
+    /// Your link has a socket now, to this incarnation of the receiver. Carries it.
+    LinkUp { link: LinkId, incarnation: Incarnation },
+    /// The receiver has died.
+    LinkDown { link: LinkId, told: Option<Told>, report: Box<CrashReport> },
+    /// The receiver will not come back; ends the link.
+    LinkGone { link: LinkId, reason: Unreachable },
+    /// Somebody sends to you. Carries the socket.
+    IncomingUp {
+        link: LinkId,
+        sender: ActorId,
+        slot: u32,
+        resume_after: Sequence,
+        window: Window,
+        /// Where answers to asks on this link may be sent by others.
+        reply_address: RawAddress,
+        /// The link may only carry answers.
+        answers_only: bool,
+    },
+    /// That sender has died: handle what it had sent, then report the link as drained.
+    IncomingClosed { link: LinkId },
+    /// An actor that you monitor has ended. To be seen behind all that it sent on `after`.
+    Down { down: Down, after: Option<LinkId> },
+    /// Handle what has arrived, then leave.
+    Stop,
+    /// Something happened in the system.
+    Event(Box<Event>),
+}
+
+/// What the dead receiver's recorder told of one link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Everything up to here is settled.
+    pub processed: Sequence,
+    /// It was handling this one.
+    pub in_hand: Option<Sequence>,
+}
+
+/// Who a process is and what it runs.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Ticket {
+    pub(crate) system: SystemId,
+    pub(crate) actor: ActorId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) capability: Capability,
+    pub(crate) name: String,
+    pub(crate) parent_process: u32,
+    pub(crate) image: Image,
+    pub(crate) code: Option<CodeReference>,
+    pub(crate) arguments: Vec<u8>,
+    pub(crate) protocol: u64,
+    pub(crate) limits: Limits,
+}
+
+/// Answers to questions.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// Done.
+    Done,
+    /// The address.
+    Address(RawAddress),
+    /// A link, for now without a socket.
+    Link { link: LinkId, slot: u32, window: Window, redelivery: u8 },
+    /// One actor.
+    Info(Box<ActorInfo>),
+    /// All actors, in start order.
+    List(Vec<ActorInfo>),
+    /// The ledger.
+    Ledger(Ledger),
+}
+
+/// Why there is no answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Refusal {
+    /// To a spawn.
+    Spawn(SpawnError),
+    /// To anything about an address.
+    Unreachable(Unreachable),
+    /// To the rest.
+    System(SystemError),
+}
+
+/// The head of a third party's answer; the reply's body follows it in the frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThirdPartyReply {
+    /// The link on which the asker sent its ask.
+    pub link: LinkId,
+    /// The ask.
+    pub sequence: Sequence,
+    /// How it ended.
+    pub status: Status,
+}
+
+impl ThirdPartyReply {
+    const LENGTH: usize = 17;
+
+    /// Appends the head.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.link.0.to_le_bytes());
+        out.extend_from_slice(&self.sequence.0.to_le_bytes());
+        out.push(self.status as u8);
+    }
+
+    /// Reads the head; `None` if it is none.
+    pub fn read(body: &[u8]) -> Option<(ThirdPartyReply, &[u8])> {
+        let (head, rest) = body.split_first_chunk::<{ Self::LENGTH }>()?;
+        let number = |at: usize| head[at..].first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
+        let status = Status::from_byte(head[16])?;
+        Some((ThirdPartyReply { link: LinkId(number(0)), sequence: Sequence(number(8)), status }, rest))
+    }
+}

@@ -1,0 +1,270 @@
+//! Sockets: the only file that names interprocess.
+//!
+//! Control links are interprocess streams over an inherited socketpair: asynchronous in the supervisor and in the
+//! program ([`ControlStream`]), blocking in an actor process, where one thread does nothing but read
+//! ([`BlockingControl`]). Descriptors travel on them, so every read is a `recvmsg`: a plain read would discard them.
+//!
+//! Data links are bare sockets ([`DataSocket`]) registered for reading only. Registered for both, as a stream is, the
+//! kernel would wake the sender each time the receiver empties the socket, for a readiness that nobody waits for.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::task::{Context, Poll, ready};
+
+use interprocess::os::unix::uds_local_socket::{Stream as BlockingStream, tokio::Stream as AsyncStream};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+};
+use tokio::io::unix::AsyncFd;
+use tokio::io::Interest;
+
+use super::control::DESCRIPTORS;
+
+/// A control link's end in the supervisor or the program.
+#[derive(Debug)]
+pub struct ControlStream(AsyncStream);
+
+impl ControlStream {
+    /// Takes over a connected, non-blocking socket.
+    ///
+    /// # Errors
+    /// When it cannot be registered with the runtime.
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        Ok(ControlStream(AsyncStream::try_from(socket)?))
+    }
+
+    /// Reads into `buffer`, and descriptors into `descriptors`; 0 at the end. A peer that left unread data behind
+    /// ends with a reset: that is an end too.
+    ///
+    /// # Errors
+    /// As `recvmsg`.
+    pub async fn read(&self, buffer: &mut [u8], descriptors: &mut VecDeque<OwnedFd>) -> io::Result<usize> {
+        let socket = self.0.inner();
+        socket.async_io(Interest::READABLE, || receive(socket.as_fd(), buffer, descriptors)).await
+    }
+
+    /// Reads what is there now.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is; else as `recvmsg`.
+    pub fn try_read(&self, buffer: &mut [u8], descriptors: &mut VecDeque<OwnedFd>) -> io::Result<usize> {
+        receive(self.0.inner().as_fd(), buffer, descriptors)
+    }
+
+    /// Writes what fits now; the descriptors go with the first byte.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing fits; else as `sendmsg`.
+    pub fn try_write(&self, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Result<usize> {
+        let socket = self.0.inner();
+        socket.try_io(Interest::WRITABLE, || send(socket.as_fd(), bytes, descriptors))
+    }
+
+    /// Waits until something fits.
+    ///
+    /// # Errors
+    /// As the runtime's reactor.
+    pub async fn writable(&self) -> io::Result<()> {
+        self.0.inner().writable().await
+    }
+
+    /// A second descriptor, for writing from other threads.
+    ///
+    /// # Errors
+    /// As `dup`.
+    pub fn writer(&self) -> io::Result<OwnedFd> {
+        Ok(rustix::io::fcntl_dupfd_cloexec(&self.0, 3)?)
+    }
+}
+
+/// A control link's end in an actor process.
+#[derive(Debug)]
+pub struct BlockingControl(BlockingStream);
+
+impl BlockingControl {
+    /// Takes over a connected socket and makes it blocking.
+    ///
+    /// # Errors
+    /// As `fcntl`.
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&socket, false)?;
+        Ok(BlockingControl(BlockingStream::from(socket)))
+    }
+
+    /// Waits for bytes; 0 at the end.
+    ///
+    /// # Errors
+    /// As `recvmsg`.
+    pub fn read(&self, buffer: &mut [u8], descriptors: &mut VecDeque<OwnedFd>) -> io::Result<usize> {
+        receive(self.0.as_fd(), buffer, descriptors)
+    }
+
+    /// Writes all of it.
+    ///
+    /// # Errors
+    /// As `sendmsg`.
+    pub fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+        write_all(self.0.as_fd(), bytes)
+    }
+
+    /// A second descriptor, for writing from other threads.
+    ///
+    /// # Errors
+    /// As `dup`.
+    pub fn writer(&self) -> io::Result<OwnedFd> {
+        Ok(rustix::io::fcntl_dupfd_cloexec(&self.0, 3)?)
+    }
+}
+
+/// Writes all of `bytes` to a socket, blocking or not, waiting for room where it is full.
+///
+/// # Errors
+/// As `sendmsg`.
+pub fn write_all(socket: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match send(socket, bytes, &[]) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                let mut wait = [rustix::event::PollFd::from_borrowed_fd(socket, rustix::event::PollFlags::OUT)];
+                match rustix::event::poll(&mut wait, None) {
+                    Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                    Err(e) => return Err(e.into()),
+                }
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], into: &mut VecDeque<OwnedFd>) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        let mut slices = [IoSliceMut::new(buffer)];
+        match rustix::net::recvmsg(socket, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::CONNRESET) => return Ok(0),
+            other => break other?,
+        }
+    };
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+            into.extend(descriptors);
+        }
+    }
+    if received.flags.contains(rustix::net::ReturnFlags::CTRUNC) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "descriptors of a control frame were cut off"));
+    }
+    Ok(received.bytes)
+}
+
+fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Result<usize> {
+    let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !borrowed.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&borrowed)) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors in one control frame"));
+    }
+    loop {
+        match rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
+// Deprecated in favour of an unsafe constructor, for types that may lie about their descriptor; an `OwnedFd` does not.
+#[allow(deprecated)]
+fn register(socket: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(socket, interest)
+}
+
+/// One end of a data link.
+#[derive(Debug)]
+pub struct DataSocket(AsyncFd<OwnedFd>);
+
+impl DataSocket {
+    /// Takes over a connected, non-blocking socket; must be called within the runtime that will read it.
+    ///
+    /// # Errors
+    /// When it cannot be registered with the runtime.
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        Ok(DataSocket(register(socket, Interest::READABLE)?))
+    }
+
+    /// Reads into `space` as soon as something is there; 0 at the end. A read that does not fill `space` has emptied
+    /// the socket, so the next one waits without trying first.
+    ///
+    /// # Errors
+    /// As `recv`.
+    pub fn poll_read(&self, cx: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            let mut guard = ready!(self.0.poll_read_ready(cx))?;
+            match self.read_now(space) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
+                Ok(read) => {
+                    if read > 0 && read < space.len() {
+                        guard.clear_ready();
+                    }
+                    return Poll::Ready(Ok(read));
+                }
+                Err(e) => return Poll::Ready(Err(e)),
+            }
+        }
+    }
+
+    /// Reads what is there now, past the reactor.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is; else as `recv`.
+    pub fn read_now(&self, space: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match rustix::net::recv(&self.0, &mut *space, RecvFlags::DONTWAIT) {
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::CONNRESET) => return Ok(0),
+                other => return Ok(other?.0),
+            }
+        }
+    }
+
+    /// Writes what fits now.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing fits; `BrokenPipe` when nobody reads; else as `send`.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match rustix::net::send(&self.0, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Err(rustix::io::Errno::INTR) => {}
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    /// A watch for room, for as long as the socket is full.
+    ///
+    /// # Errors
+    /// When no descriptor is to be had.
+    pub fn watch_room(&self) -> io::Result<Room> {
+        let twin = rustix::io::fcntl_dupfd_cloexec(&self.0, 3)?;
+        Ok(Room(register(twin, Interest::WRITABLE)?))
+    }
+}
+
+/// Waits until a full [`DataSocket`] has room again.
+#[derive(Debug)]
+pub struct Room(AsyncFd<OwnedFd>);
+
+impl Room {
+    /// Ready when there is room.
+    ///
+    /// # Errors
+    /// As the runtime's reactor.
+    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut guard = ready!(self.0.poll_write_ready(cx))?;
+        guard.clear_ready();
+        Poll::Ready(Ok(()))
+    }
+}

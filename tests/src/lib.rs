@@ -1,0 +1,1 @@
+//! What the fault-injection tests share: the misbehaving specimen.
