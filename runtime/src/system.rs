@@ -156,6 +156,9 @@ fn begin_once() -> std::io::Result<()> {
     result
 }
 
+/// How soon an unbalanced ledger is looked at again: a message takes microseconds.
+const BALANCE_AGAIN: Duration = Duration::from_millis(1);
+
 /// A running system of actors, as its program sees it; cheap to clone.
 #[derive(Clone)]
 pub struct System {
@@ -270,6 +273,24 @@ impl System {
     /// Waits until everything that this program has sent so far is handled, or is known never to be.
     pub async fn settled(&self) {
         self.node.settled().await;
+    }
+
+    /// The ledger of a quiet moment: asks again until it balances, at most for `within`.
+    ///
+    /// A reply reaches its asker a moment before its message counts as processed, so an asker that looks at once may
+    /// still see it waiting.
+    ///
+    /// # Errors
+    /// [`SystemError::ShuttingDown`]. A ledger that does not balance in time is no error: look at it.
+    pub async fn balance(&self, within: Duration) -> Result<Ledger, SystemError> {
+        let end = tokio::time::Instant::now() + within;
+        loop {
+            let ledger = self.ledger().await?;
+            if ledger.is_balanced() || tokio::time::Instant::now() >= end {
+                return Ok(ledger);
+            }
+            tokio::time::sleep(BALANCE_AGAIN).await;
+        }
     }
 
     async fn ledger_request(&self, actor: Option<ActorId>) -> Result<Ledger, SystemError> {

@@ -1,1 +1,7 @@
-//! What the fault-injection tests share: the misbehaving specimen.
+//! What the fault-injection tests share: the misbehaving specimen, and waiting for what should happen.
+
+#![allow(missing_docs)]
+
+pub mod specimen;
+
+pub use specimen::{Fault, Specimen};

@@ -382,7 +382,8 @@ mod tests {
         for range in &image.constant {
             for missing in 1..size_of::<Entry<fn()>>().min(range.len()) {
                 let start = range.end - size_of::<Entry<fn()>>() + missing;
-                let reference = CodeReference { offset: start.wrapping_sub(image.bias) as i64, fingerprint: 0x5eed };
+                let reference =
+                    CodeReference { offset: start.wrapping_sub(image.bias) as i64, fingerprint: 0x5eed };
                 assert_eq!(reference.resolve::<fn()>().unwrap_err(), CodeError::OutsideImage);
             }
             for edge in [range.start, range.end] {

@@ -6,6 +6,8 @@
 //!
 //! Until it is reaped its pid, and with it the id of its group, cannot be given to anyone else. Reaping first would lose
 //! the usage, and the kill could then hit a stranger's group.
+//!
+//! Elsewhere than on Linux there is neither a pidfd nor `/proc`: an exit would have to be seen by `SIGCHLD`.
 #![allow(unsafe_code)]
 // The only `unsafe` here is `wait4`: it alone both reaps and tells the usage, and rustix does not offer it.
 

@@ -7,6 +7,8 @@
 //! A child is this executable started again through `/proc/self/exe`, which stays right after the file was replaced or
 //! deleted. Nothing here uses `pre_exec`: it would force a fork, which copies the page tables of a large supervisor.
 //! `process_group`, `arg0` and a cleared environment all keep the standard library on `posix_spawn`.
+//!
+//! Elsewhere than on Linux there is neither `/proc/self/exe` nor a pidfd.
 
 use std::ffi::{OsStr, OsString};
 use std::io;

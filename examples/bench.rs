@@ -1,0 +1,3 @@
+//! Placeholder of bench.
+
+fn main() {}

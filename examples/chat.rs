@@ -1,0 +1,3 @@
+//! Placeholder of chat.
+
+fn main() {}

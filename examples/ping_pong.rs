@@ -1,0 +1,3 @@
+//! Placeholder of ping_pong.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Placeholder of ring.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Placeholder of stability.
+
+fn main() {}

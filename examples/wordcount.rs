@@ -1,0 +1,3 @@
+//! Placeholder of wordcount.
+
+fn main() {}
