@@ -2,6 +2,7 @@
 
 #![allow(missing_docs)]
 
+pub mod history;
 pub mod specimen;
 
 pub use specimen::{Fault, Specimen};
