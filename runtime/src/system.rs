@@ -56,7 +56,7 @@ where
         host::become_actor();
     }
     logging::start();
-    match begin_once().and_then(|()| program::run(Launch { arguments: Vec::new(), signals: true }, main)) {
+    match begin_once().and_then(|()| program::run(Launch { arguments: Vec::new(), heading: false, signals: true }, main)) {
         Ok(Ended { result, supervisor }) => match (result, supervisor.interrupted) {
             (_, Some(signal)) => ExitCode::from(128_u8.wrapping_add(u8::try_from(signal).unwrap_or(0))),
             (Some(Err(error)), None) => {
@@ -102,7 +102,7 @@ where
         host::become_actor();
     }
     logging::start();
-    let launch = Launch { arguments: test_arguments(&test_name::<F>()), signals: false };
+    let launch = Launch { arguments: test_arguments(&test_name::<F>()), heading: true, signals: false };
     let ended = begin_once().and_then(|()| program::run(launch, async |sys: System| limited(sys, body).await));
     match ended.map(|ended| ended.result) {
         Ok(Some(Ok(()))) => {}

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::process::child;
+use crate::process::{capture, child};
 use crate::process::code_reference::{Entry, Image};
 use crate::process::recorder::Recorder;
 use crate::wire::control::{Ticket, ToPeer, ToSupervisor};
@@ -53,6 +53,9 @@ fn begin() -> Result<(&'static Entry<Main>, Start), String> {
     let control = attempt("take over the control link", BlockingControl::new(socket))?;
     let mut listener = Listener::new(Role::Supervisor, SystemId(0));
     let (ticket, page) = read_ticket(&control, &mut listener)?;
+    if ticket.heading {
+        println!("{}", capture::HEADING_END);
+    }
     let refuse = |error: String| {
         say_failed(&control, &ticket, &error);
         error

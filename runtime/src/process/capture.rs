@@ -63,13 +63,23 @@ pub struct Captured {
     served: watch::Receiver<u64>,
 }
 
-/// Begins to capture what a child writes into these pipes; takes their read ends.
+/// Begins to capture what a child writes into these pipes; takes their read ends. With `heading`, stdout is not shown up
+/// to the line that ends with [`HEADING_END`].
 ///
 /// # Errors
 /// If they are not pipes, or the capture threads could not be started.
-pub fn attach(label: String, sink: Sink, stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Captured> {
-    attach_to(Printer::shared()?, &label, sink, stdout, stderr)
+pub fn attach(
+    label: String,
+    sink: Sink,
+    heading: bool,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+) -> io::Result<Captured> {
+    attach_to(Printer::shared()?, &label, sink, heading, stdout, stderr)
 }
+
+/// A line of stdout that ends so ends the heading: what a test harness prints before it lets the child begin.
+pub const HEADING_END: &str = "watertight: the actor begins";
 
 /// Blocks until everything queued so far was written, and says whether it was before the time was up.
 ///
@@ -142,6 +152,7 @@ fn attach_to(
     printer: Arc<Printer>,
     label: &str,
     sink: Sink,
+    heading: bool,
     stdout: OwnedFd,
     stderr: OwnedFd,
 ) -> io::Result<Captured> {
@@ -161,7 +172,7 @@ fn attach_to(
     let label: String = escape(label.as_bytes()).chars().take(LABEL_CHARACTERS).collect();
     let now = Instant::now();
     let limits = Limits { stdout: RateLimit::new(now), stderr: RateLimit::new(now) };
-    let gate = Gate { limits, lines: LineSplitter::default(), shared: shared.clone(), printer, label, sink };
+    let gate = Gate { limits, lines: LineSplitter::default(), shared: shared.clone(), printer, label, sink, heading };
     capture.spawn(read_child(gate, stdout, stderr, requests, serve));
     Ok(Captured { shared, served })
 }
@@ -270,6 +281,8 @@ struct Gate {
     printer: Arc<Printer>,
     label: String,
     sink: Sink,
+    /// Stdout has not come to its [`HEADING_END`] yet.
+    heading: bool,
 }
 
 /// One for each stream: a flood in stdout must not hide what a dying child says on stderr.
@@ -337,6 +350,10 @@ impl Gate {
     }
 
     fn show(&mut self, stream: Stream, piece: Piece<'_>, now: Instant) {
+        if self.heading && stream == Stream::Stdout {
+            self.heading = !piece.bytes.ends_with(HEADING_END.as_bytes());
+            return;
+        }
         if self.sink == Sink::Silent {
             return;
         }
@@ -619,7 +636,7 @@ mod tests {
             command.args(["-c", script]).process_group(0).stdout(their_stdout).stderr(their_stderr);
             let child = command.spawn().unwrap();
             let captured =
-                attach_to(self.printer.clone(), label, sink, stdout.into(), stderr.into()).unwrap();
+                attach_to(self.printer.clone(), label, sink, false, stdout.into(), stderr.into()).unwrap();
             (child, captured)
         }
 
@@ -756,7 +773,7 @@ mod tests {
             let _ = held.recv();
         });
         is_held.recv_timeout(WATCHDOG).unwrap();
-        let captured = attach_to(terminal.printer, "x", Sink::Silent, stdout.into(), stderr.into()).unwrap();
+        let captured = attach_to(terminal.printer, "x", Sink::Silent, false, stdout.into(), stderr.into()).unwrap();
         let mut request = std::pin::pin!(drained(&captured));
         tokio::select! {
             biased;
@@ -811,7 +828,7 @@ mod tests {
     #[test]
     fn only_pipes_are_taken_and_an_unused_printer_is_flushed() {
         let file = || OwnedFd::from(std::fs::File::open("/proc/self/status").unwrap());
-        assert!(attach("x".into(), Sink::Silent, file(), file()).is_err());
+        assert!(attach("x".into(), Sink::Silent, false, file(), file()).is_err());
         assert!(flush(Duration::ZERO));
     }
 }

@@ -63,7 +63,7 @@ impl Supervisor {
             Output::Plain => Sink::Plain,
             Output::Silent => Sink::Silent,
         };
-        let captured = capture::attach(child.name.clone(), sink, stdout, stderr)?;
+        let captured = capture::attach(child.name.clone(), sink, self.launch.heading, stdout, stderr)?;
         let ticket = Ticket {
             system: self.system,
             actor,
@@ -72,6 +72,7 @@ impl Supervisor {
             name: child.name.clone(),
             parent_process: std::process::id(),
             image: self.image.clone(),
+            heading: self.launch.heading,
             code: Some(child.request.code),
             arguments: child.request.arguments.clone(),
             protocol: child.request.protocol,

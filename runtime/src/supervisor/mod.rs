@@ -48,6 +48,8 @@ use timers::Timers;
 pub(crate) struct Launch {
     /// After the executable's name.
     pub(crate) arguments: Vec<OsString>,
+    /// Whether a test harness prints something before the child begins.
+    pub(crate) heading: bool,
     /// Whether Ctrl-C and SIGTERM end the system; not in tests, where they end the tests.
     pub(crate) signals: bool,
 }

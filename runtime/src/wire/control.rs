@@ -156,6 +156,8 @@ pub(crate) struct Ticket {
     pub(crate) name: String,
     pub(crate) parent_process: u32,
     pub(crate) image: Image,
+    /// Standard output begins with somebody else's words; say where they end.
+    pub(crate) heading: bool,
     pub(crate) code: Option<CodeReference>,
     pub(crate) arguments: Vec<u8>,
     pub(crate) protocol: u64,
