@@ -84,7 +84,7 @@ const fn mix(first: u64, second: u64) -> u64 {
     (first.rotate_left(17) ^ second).wrapping_mul(FNV_PRIME)
 }
 
-/// The messages of an actor: any tuple of up to twelve message types that `A` handles, or `()`.
+/// The messages of an actor: any tuple of up to sixteen message types that `A` handles, or `()`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a protocol of the actor `{A}`",
     note = "`type Messages` is a tuple of message types, `(Add,)` or `(Add, Total)`, and the actor needs a `Handler` for each"
@@ -206,3 +206,7 @@ protocol!(M0 0, M1 1, M2 2, M3 3, M4 4, M5 5, M6 6, M7 7, M8 8);
 protocol!(M0 0, M1 1, M2 2, M3 3, M4 4, M5 5, M6 6, M7 7, M8 8, M9 9);
 protocol!(M0 0, M1 1, M2 2, M3 3, M4 4, M5 5, M6 6, M7 7, M8 8, M9 9, M10 10);
 protocol!(M0 0, M1 1, M2 2, M3 3, M4 4, M5 5, M6 6, M7 7, M8 8, M9 9, M10 10, M11 11);
+protocol!(M0 0, M1 1, M2 2, M3 3, M4 4, M5 5, M6 6, M7 7, M8 8, M9 9, M10 10, M11 11, M12 12);
+protocol!(M0 0, M1 1, M2 2, M3 3, M4 4, M5 5, M6 6, M7 7, M8 8, M9 9, M10 10, M11 11, M12 12, M13 13);
+protocol!(M0 0, M1 1, M2 2, M3 3, M4 4, M5 5, M6 6, M7 7, M8 8, M9 9, M10 10, M11 11, M12 12, M13 13, M14 14);
+protocol!(M0 0, M1 1, M2 2, M3 3, M4 4, M5 5, M6 6, M7 7, M8 8, M9 9, M10 10, M11 11, M12 12, M13 13, M14 14, M15 15);

@@ -124,9 +124,64 @@ pub struct Pid;
 #[message(reply = Vec<String>)]
 pub struct Environment;
 
+/// What its descriptors lead to.
+#[message(reply = Vec<String>)]
+pub struct OpenFiles;
+
+/// Starts a process of its own, in its group, that would live for an hour; its number.
+#[message(reply = u32)]
+pub struct Grandchild;
+
+/// Keeps its thread busy until this file exists.
+#[message]
+pub struct Hold(pub String);
+
+/// Sends its reply, lets it leave, and then crashes with the message still in hand.
+#[message(reply = u32)]
+pub struct ReplyThenCrash;
+
+/// Answers after so many milliseconds.
+#[message(reply = ())]
+pub struct Slowly(pub u64);
+
+/// Asks that actor to ask this one, and says how that ended.
+#[message(reply = String)]
+pub struct AskBack(pub Option<Address<Specimen>>);
+
+/// Writes these bytes to its sockets: the first one, which is its control link, or all others.
+#[message]
+pub struct Garbage {
+    pub control: bool,
+    pub bytes: Vec<u8>,
+}
+
+/// Something large.
+#[message(reply = u64)]
+pub struct Bytes(pub Vec<u8>);
+
+/// Tells another specimen a number.
+#[message]
+pub struct Relay(pub Address<Specimen>, pub u64);
+
 impl Actor for Specimen {
     type Args = Setup;
-    type Messages = (Add, Number, Commit, KillUntil, Pid, Environment);
+    type Messages = (
+        Add,
+        Number,
+        Commit,
+        KillUntil,
+        Pid,
+        Environment,
+        OpenFiles,
+        Grandchild,
+        Hold,
+        ReplyThenCrash,
+        Slowly,
+        AskBack,
+        Garbage,
+        Relay,
+        Bytes,
+    );
 
     async fn start(setup: Setup, cx: &mut Context<Self>) -> Result<Self> {
         if let Some((from, fault)) = setup.fault_in_start
@@ -190,5 +245,101 @@ impl Handler<Pid> for Specimen {
 impl Handler<Environment> for Specimen {
     async fn handle(&mut self, _: Environment, _: &mut Context<Self>) -> Result<Vec<String>> {
         Ok(std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()).collect())
+    }
+}
+
+impl Handler<OpenFiles> for Specimen {
+    async fn handle(&mut self, _: OpenFiles, _: &mut Context<Self>) -> Result<Vec<String>> {
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir("/proc/self/fd")? {
+            let entry = entry?;
+            // The directory's own descriptor is gone by the time it is looked at.
+            let Ok(target) = std::fs::read_link(entry.path()) else { continue };
+            let name = target.display().to_string();
+            files.push(name.split(':').next().unwrap_or_default().to_owned());
+        }
+        files.sort();
+        Ok(files)
+    }
+}
+
+impl Handler<Grandchild> for Specimen {
+    async fn handle(&mut self, _: Grandchild, _: &mut Context<Self>) -> Result<u32> {
+        Ok(std::process::Command::new("sleep").arg("3600").spawn()?.id())
+    }
+}
+
+impl Handler<Hold> for Specimen {
+    async fn handle(&mut self, Hold(path): Hold, cx: &mut Context<Self>) -> Result<()> {
+        while !std::path::Path::new(&path).exists() {
+            cx.progress();
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+}
+
+impl Handler<ReplyThenCrash> for Specimen {
+    async fn handle(&mut self, _: ReplyThenCrash, cx: &mut Context<Self>) -> Result<u32> {
+        let _: Result<u32> = cx.defer(|reply| reply.send(7));
+        // The reply leaves while this is suspended.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        commit(Fault::Segfault);
+        Ok(0)
+    }
+}
+
+impl Handler<Slowly> for Specimen {
+    async fn handle(&mut self, Slowly(milliseconds): Slowly, _: &mut Context<Self>) -> Result<()> {
+        tokio::time::sleep(std::time::Duration::from_millis(milliseconds)).await;
+        Ok(())
+    }
+}
+
+impl Handler<AskBack> for Specimen {
+    async fn handle(&mut self, AskBack(other): AskBack, cx: &mut Context<Self>) -> Result<String> {
+        match other {
+            // Asks the other to ask this one, which waits here.
+            Some(other) if other != cx.address() => {
+                Ok(format!("{:?}", other.ask(AskBack(Some(cx.address()))).await))
+            }
+            _ => Ok("asked".into()),
+        }
+    }
+}
+
+impl Handler<Garbage> for Specimen {
+    async fn handle(&mut self, Garbage { control, bytes }: Garbage, _: &mut Context<Self>) -> Result<()> {
+        let mut sockets = Vec::new();
+        for entry in std::fs::read_dir("/proc/self/fd")? {
+            let entry = entry?;
+            let is_socket = std::fs::read_link(entry.path())
+                .is_ok_and(|target| target.display().to_string().starts_with("socket:"));
+            if let (true, Ok(number)) = (is_socket, entry.file_name().to_string_lossy().parse::<i32>()) {
+                sockets.push(number);
+            }
+        }
+        sockets.sort_unstable();
+        let chosen = if control { &sockets[..1] } else { &sockets[1..] };
+        for &socket in chosen {
+            // SAFETY: writes bytes to a socket of this process, which is the fault.
+            unsafe { libc::send(socket, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) };
+        }
+        // It is ended for it, here.
+        std::future::pending().await
+    }
+}
+
+impl Handler<Relay> for Specimen {
+    async fn handle(&mut self, Relay(to, number): Relay, _: &mut Context<Self>) -> Result<()> {
+        to.tell(Number { sender: 99, number }).await.map_err(Error::from)
+    }
+}
+
+impl Handler<Bytes> for Specimen {
+    async fn handle(&mut self, Bytes(bytes): Bytes, _: &mut Context<Self>) -> Result<u64> {
+        Ok(bytes.len() as u64)
     }
 }

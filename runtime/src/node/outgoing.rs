@@ -213,6 +213,12 @@ impl OutLink {
         (state.blocked, state.broken) = (false, false);
         match told {
             Some(told) => {
+                // Its reply had left before the death, and counts: the recorder only shows that it had not gone on yet.
+                if told.in_hand.is_some_and(|in_hand| in_hand <= state.outbox.acked())
+                    && let (Some(node), Some(link)) = (self.node.upgrade(), state.link)
+                {
+                    node.say(&ToSupervisor::AnsweredInHand { link });
+                }
                 let redelivery = state.redelivery;
                 let fate = state.outbox.receiver_died(told.processed, told.in_hand, redelivery);
                 state.pending.receiver_died(told.processed, report);

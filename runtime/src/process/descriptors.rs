@@ -126,9 +126,11 @@ mod tests {
 
     #[test]
     fn the_limit_is_raised_once_and_never_lowered() {
+        let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
+        let highest = maximum.unwrap_or(u64::MAX).min(MOST);
+        rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(highest - 1), maximum }).unwrap();
         let (former, new) = raise_limit().unwrap();
-        let hard = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-        assert!(new >= former && new >= hard.min(MOST), "{former} {new} {hard}");
+        assert_eq!((former, new), (highest - 1, highest));
         assert_eq!(raise_limit().unwrap(), (new, new));
         assert_eq!(rustix::process::getrlimit(Resource::Nofile).current, Some(new));
     }

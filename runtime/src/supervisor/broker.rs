@@ -285,6 +285,13 @@ impl Supervisor {
         }
     }
 
+    /// A message counts as processed although its handler did not return: its reply had left.
+    pub(super) fn answered_in_hand(&mut self, sender: PeerId, id: LinkId) {
+        if let Some(link) = self.links.get_mut(&id).filter(|link| link.sender == Some(sender)) {
+            link.processed += 1;
+        }
+    }
+
     /// A sender has given up a link whose receiver has ended.
     pub(super) fn forgotten(&mut self, sender: PeerId, id: LinkId) {
         if self.links.get(&id).is_some_and(|link| link.sender == Some(sender) && link.receiver.is_none()) {

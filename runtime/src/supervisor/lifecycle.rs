@@ -440,5 +440,5 @@ impl Supervisor {
     }
 }
 
-/// Names of messages that an actor may tell for reports: a protocol has at most twelve.
+/// Names of messages that an actor may tell for reports: a protocol has at most sixteen.
 const NAMES: usize = 64;

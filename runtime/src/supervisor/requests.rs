@@ -25,6 +25,7 @@ impl Supervisor {
             ToSupervisor::Goodbye { finished } => self.goodbye(peer, finished),
             ToSupervisor::Request { number, request } => self.asked(peer, number, request),
             ToSupervisor::LinkDrained { link } => self.drained(peer, link),
+            ToSupervisor::AnsweredInHand { link } => self.answered_in_hand(peer, link),
             ToSupervisor::LinkForgotten { link } => self.forgotten(peer, link),
             ToSupervisor::BadPeer { link, reason } => self.bad_peer(peer, link, &reason),
             ToSupervisor::DeadLetters { link, receiver, reason, key, count } => {

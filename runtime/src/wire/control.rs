@@ -38,6 +38,8 @@ pub enum ToSupervisor {
     Request { number: u64, request: Request },
     /// Everything that a dead sender had sent on this link has been handled.
     LinkDrained { link: LinkId },
+    /// The message that a dead receiver had in hand on this link had been answered: it counts as processed.
+    AnsweredInHand { link: LinkId },
     /// The receiver of this link has ended, and everything that waited for it is settled here.
     LinkForgotten { link: LinkId },
     /// The peer on this link sent what is no frame.

@@ -1,0 +1,56 @@
+//! A program for tests that need one of their own: to kill its supervisor, to replace its executable, to see what
+//! reaches its children. Reads commands from standard input, a line each; answers with a line each.
+
+use std::io::{BufRead, Write};
+use std::process::ExitCode;
+
+use watertight::prelude::*;
+use watertight::{Output, Restart};
+use watertight_tests::specimen::{Add, Commit, Environment, OpenFiles, Setup};
+use watertight_tests::{Fault, Specimen};
+
+fn main() -> ExitCode {
+    watertight::run(async |sys: System| {
+        let mut actors: Vec<Address<Specimen>> = Vec::new();
+        for line in std::io::stdin().lock().lines() {
+            let line = line?;
+            let answer = match line.split_once(' ').unwrap_or((&line, "")) {
+                ("spawn", _) => {
+                    let spec = Spec::new(Setup::default()).output(Output::Silent).hang_limit(None);
+                    let actor = sys.spawn_with(spec.restart(Restart::Permanent)).await?;
+                    let pid = sys.info(&actor).await?.pid.unwrap_or(0);
+                    actors.push(actor);
+                    pid.to_string()
+                }
+                // A message that never ends: the actor loops, or is stopped.
+                ("loop", at) => tell(&actors, at, Fault::Loop).await?,
+                ("stop", at) => tell(&actors, at, Fault::StopSelf).await?,
+                ("grandchild", at) => {
+                    let actor = pick(&actors, at)?;
+                    actor.ask(watertight_tests::specimen::Grandchild).await?.to_string()
+                }
+                ("crash", at) => {
+                    let crashed = pick(&actors, at)?.ask(Commit(Fault::Segfault)).await;
+                    format!("{}", crashed.is_err())
+                }
+                ("add", at) => pick(&actors, at)?.ask(Add(1)).await?.to_string(),
+                ("environment", at) => pick(&actors, at)?.ask(Environment).await?.join(" "),
+                ("files", at) => pick(&actors, at)?.ask(OpenFiles).await?.join(" "),
+                ("end", _) => return Ok(()),
+                (other, _) => return Err(Error::new(format!("no such command: {other}"))),
+            };
+            println!("{answer}");
+            std::io::stdout().flush()?;
+        }
+        Ok(())
+    })
+}
+
+fn pick<'a>(actors: &'a [Address<Specimen>], at: &str) -> Result<&'a Address<Specimen>> {
+    actors.get(at.parse::<usize>()?).ok_or_else(|| Error::new("no such actor"))
+}
+
+async fn tell(actors: &[Address<Specimen>], at: &str, fault: Fault) -> Result<String> {
+    pick(actors, at)?.tell(Commit(fault)).await?;
+    Ok("told".into())
+}
