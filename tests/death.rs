@@ -2,12 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use watertight::spec::Backoff;
-use watertight::{Address, AskError, Event, Executed, Exit, Spec, SpawnError, System};
+use watertight::{Address, AskError, Event, Executed, Exit, SpawnError, Spec, System};
+use watertight_tests::doomed::{Doomed, is_alive};
 use watertight_tests::history::read_journal;
 use watertight_tests::specimen::{Add, Commit, Hold, Number, ReplyThenCrash, Setup};
 use watertight_tests::{Fault, Specimen};
@@ -142,52 +141,8 @@ fn every_ask_under_way_ends_when_its_receiver_is_given_up() {
     });
 }
 
-/// A program of its own, spoken to by lines.
-struct Doomed {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Doomed {
-    fn start(path: &std::path::Path) -> Doomed {
-        let mut child = Command::new(path)
-            .env("WATERTIGHT_TEST_SECRET", "canary")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let input = child.stdin.take().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        Doomed { child, input, output }
-    }
-
-    fn say(&mut self, command: &str) -> String {
-        writeln!(self.input, "{command}").unwrap();
-        let mut line = String::new();
-        self.output.read_line(&mut line).unwrap();
-        assert!(!line.is_empty(), "the program ended at {command:?}");
-        line.trim_end().to_owned()
-    }
-}
-
-impl Drop for Doomed {
-    fn drop(&mut self) {
-        // It may have ended, as most of these tests want it to.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 fn doomed() -> &'static std::path::Path {
     std::path::Path::new(env!("CARGO_BIN_EXE_doomed"))
-}
-
-/// Whether a process is there and not merely waiting to be reaped.
-fn is_alive(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit(')').next().unwrap_or_default().trim_start().chars().next();
-    !matches!(state, None | Some('Z' | 'X'))
 }
 
 #[test]

@@ -105,7 +105,8 @@ fn the_ledger_law_holds_over_random_kills_under_load() {
                     if let Event::Exited(report) = &event {
                         reported_in_doubt += u64::from(report.in_hand.is_some());
                     }
-                    matches!(event, Event::Started { incarnation, .. } if incarnation > info.incarnation).then_some(())
+                    matches!(event, Event::Started { incarnation, .. } if incarnation > info.incarnation)
+                        .then_some(())
                 })
                 .await?;
         }
@@ -126,7 +127,11 @@ fn the_ledger_law_holds_over_random_kills_under_load() {
         assert_eq!(verdict.invented, []);
         // A told message that was in hand is a dead letter; its sender has no other way to know.
         let told_in_doubt = ledger.in_doubt - verdict.in_doubt;
-        assert!(verdict.lost.len() as u64 <= told_in_doubt, "lost {:?}, {told_in_doubt} told in doubt", verdict.lost);
+        assert!(
+            verdict.lost.len() as u64 <= told_in_doubt,
+            "lost {:?}, {told_in_doubt} told in doubt",
+            verdict.lost
+        );
         assert!(ledger.in_doubt <= u64::from(kills), "more in doubt than kills: {ledger:?}");
         assert_eq!(ledger.in_doubt, reported_in_doubt);
         // One more than the senders counted: the pid that was never asked for here.

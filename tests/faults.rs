@@ -5,7 +5,7 @@ use std::time::Duration;
 use watertight::event::DeadLetterReason;
 use watertight::report::Hang;
 use watertight::spec::Backoff;
-use watertight::{AskError, Event, Executed, Exit, Spec, SpawnError};
+use watertight::{AskError, Event, Executed, Exit, SpawnError, Spec};
 use watertight_tests::specimen::{Add, Commit, KillUntil, Pid, Setup};
 use watertight_tests::{Fault, Specimen};
 
@@ -174,9 +174,7 @@ fn an_actor_that_cannot_start_again_is_given_up() {
     watertight::test(async |sys| {
         let mut events = sys.events().await?;
         let setup = Setup { fault_in_start: Some((2, Fault::Panic)), ..Setup::default() };
-        let spec = Spec::<Specimen>::new(setup)
-            .backoff(Backoff::NONE)
-            .intensity(3, Duration::from_secs(60));
+        let spec = Spec::<Specimen>::new(setup).backoff(Backoff::NONE).intensity(3, Duration::from_secs(60));
         let victim = sys.spawn_with(spec).await?;
         let error = victim.ask(Commit(Fault::Segfault)).await.unwrap_err();
         assert!(matches!(error, AskError::Died { .. }), "{error:?}");

@@ -268,7 +268,11 @@ fn what_a_sender_had_sent_outlives_it_and_what_it_had_not_is_counted() {
         assert_eq!(handled, (0..handled.len() as u64).collect::<Vec<_>>(), "in order, without gaps");
         // Beside the relayed ones it was asked for its process.
         assert_eq!(of_receiver.processed, handled.len() as u64 + 1);
-        assert_eq!(of_receiver.accepted, of_receiver.processed + of_receiver.died_with_sender, "{of_receiver:?}");
+        assert_eq!(
+            of_receiver.accepted,
+            of_receiver.processed + of_receiver.died_with_sender,
+            "{of_receiver:?}"
+        );
         Ok(())
     });
 }

@@ -1,1 +1,31 @@
-//! Ready-made actors for Watertight.
+//! Ready-made actors for Watertight, each file a model of how an actor module is written: its promise, its messages,
+//! the actor, its tests.
+//!
+//! # Which to choose
+//!
+//! | You want | Choose | After a restart of it |
+//! |---|---|---|
+//! | to be told something at a period | [`Ticker`](ticker::Ticker) | it ticks on, and counts from 1 again |
+//! | sums by key from many senders | [`Tally`](tally::Tally) | the sums begin at zero, and the report says so |
+//! | a value by key that several actors read and write | [`Table`](table::Table) | its first entries are there again, later ones are not |
+//!
+//! None of them keeps anything on disk: what an actor's memory holds ends with its process. What must outlive a crash
+//! of the keeper belongs where the keeper's crash does not reach: in the arguments, in a file, in another actor.
+//!
+//! ```no_run
+//! use watertight::prelude::*;
+//! use watertight_actors::tally::{Add, Report, Tally};
+//!
+//! fn main() -> std::process::ExitCode {
+//!     watertight::run(async |sys: System| {
+//!         let tally = sys.spawn::<Tally>(100).await?;
+//!         tally.tell(Add { key: "apples".into(), by: 3 }).await?;
+//!         println!("{} in all", tally.ask(Report).await?.total());
+//!         Ok(())
+//!     })
+//! }
+//! ```
+
+pub mod table;
+pub mod tally;
+pub mod ticker;

@@ -120,7 +120,11 @@ macro_rules! address {
             const SCHEMA: &'static postcard_schema::schema::NamedType = &postcard_schema::schema::NamedType {
                 name: stringify!($name),
                 ty: &postcard_schema::schema::DataModelType::Tuple(&[
-                    u8::SCHEMA, u64::SCHEMA, u64::SCHEMA, u128::SCHEMA, u64::SCHEMA,
+                    u8::SCHEMA,
+                    u64::SCHEMA,
+                    u64::SCHEMA,
+                    u128::SCHEMA,
+                    u64::SCHEMA,
                 ]),
             };
         }
@@ -332,7 +336,9 @@ impl<'a, M: Message> Ask<'a, M> {
             Offer::Gone(reason) => Err(AskError::Unreachable(reason)),
             Offer::Encode(error) => Err(AskError::Encode(error)),
             Offer::Full if link.to_self => Err(AskError::WouldDeadlock),
-            Offer::Full | Offer::NotYet => Ok(AskState::Entering(Box::pin(wait_to_ask(link, message, deadline)))),
+            Offer::Full | Offer::NotYet => {
+                Ok(AskState::Entering(Box::pin(wait_to_ask(link, message, deadline))))
+            }
         }
     }
 }

@@ -148,7 +148,10 @@ impl<M> TellError<M> {
     /// The message that was not accepted.
     pub fn into_message(self) -> M {
         match self {
-            TellError::Full(m) | TellError::Deadline(m) | TellError::Unreachable(m, _) | TellError::Encode(m, _) => m,
+            TellError::Full(m)
+            | TellError::Deadline(m)
+            | TellError::Unreachable(m, _)
+            | TellError::Encode(m, _) => m,
         }
     }
 }
@@ -279,6 +282,15 @@ pub enum SystemError {
     /// The address does not lead to an actor.
     #[error("{0}")]
     Unreachable(#[from] Unreachable),
+    /// Only the program that holds the system may ask for this.
+    #[error("only the program that started the system may do this")]
+    NotAllowed,
+    /// The system cannot listen.
+    #[error("{0}")]
+    Listen(String),
+    /// No system to attach to.
+    #[error("{0}")]
+    Attach(String),
     /// The system is shutting down, or this process has lost it.
     #[error("the system is shutting down")]
     ShuttingDown,

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Message;
 use crate::report::{CrashReport, Exit};
 pub use crate::wire::control::DeadLetterReason;
 use crate::wire::ids::{ActorId, Incarnation, MessageKey};
-use crate::Message;
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -74,7 +74,7 @@ pub use message::{Message, MessageKey};
 pub use reply::ReplyTo;
 pub use report::{CrashReport, Exit};
 pub use spec::{Backoff, Intensity, Output, Restart, Spec};
-pub use system::{Events, System, run, test};
+pub use system::{Events, System, attach, run, test};
 pub use watertight_macros::{data, message};
 pub use wire::ids::{ActorId, Incarnation, Sequence};
 

@@ -6,8 +6,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::actor::{Actor, Context, Handler};
 use crate::error::Result;
-pub use crate::wire::codec::DecodeError;
 use crate::wire::codec;
+pub use crate::wire::codec::DecodeError;
 pub use crate::wire::ids::MessageKey;
 
 /// Something that can be told to an actor, or asked of it.
@@ -57,7 +57,9 @@ pub trait Message: Serialize + DeserializeOwned + Send + 'static {
 
 impl MessageKey {
     /// The key of a message of type `M` with replies of type `R`: of the name and of both schemas.
-    pub const fn of<M: postcard_schema::Schema + ?Sized, R: postcard_schema::Schema + ?Sized>(name: &str) -> MessageKey {
+    pub const fn of<M: postcard_schema::Schema + ?Sized, R: postcard_schema::Schema + ?Sized>(
+        name: &str,
+    ) -> MessageKey {
         let message = u64::from_le_bytes(postcard_schema::key::Key::for_path::<M>(name).to_bytes());
         let reply = u64::from_le_bytes(postcard_schema::key::Key::for_path::<R>("reply").to_bytes());
         MessageKey(mix(message, reply))

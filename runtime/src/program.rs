@@ -4,9 +4,12 @@
 //! another thread. Only a program that blocks that thread delays its own replies; the supervisor is never delayed.
 
 use std::future::poll_fn;
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use thiserror::Error;
 use tokio::sync::{Notify, mpsc};
 
 use crate::System;
@@ -17,11 +20,12 @@ use crate::process::recorder::Recorder;
 use crate::process::{capture, descriptors};
 use crate::supervisor::{self, Begin, End, Launch};
 use crate::wire::control::{Request, ToPeer, ToSupervisor};
-use crate::wire::conversation::Listener;
+use crate::wire::conversation::{ConversationError, Listener};
 use crate::wire::frame::{FrameError, Kind};
-use crate::wire::hello::Role;
+use crate::wire::hello::{Hello, Role};
 use crate::wire::ids::{ActorId, Incarnation, SystemId};
-use crate::wire::transport::ControlStream;
+use crate::wire::place::{self, PlaceError};
+use crate::wire::transport::{ControlStream, write_all};
 
 /// How long a program that has ended waits until what it has sent is handled.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -56,14 +60,10 @@ where
     let result = runtime.block_on(async {
         let (arrivals, arriving) = mpsc::unbounded_channel();
         let control = ControlStream::new(program)?;
-        let identity = Identity {
-            system,
-            actor: ActorId::PROGRAM,
-            incarnation: Incarnation(1),
-            name: "program".into(),
-        };
-        let node = Node::new(identity, Role::Program, control.writer()?, Arc::new(page), arrivals);
-        tokio::spawn(listen(Arc::clone(&node), control));
+        let identity =
+            Identity { system, actor: ActorId::PROGRAM, incarnation: Incarnation(1), name: "program".into() };
+        let node = Node::new(identity, Some(Role::Program), control.writer()?, Arc::new(page), arrivals);
+        tokio::spawn(listen(Arc::clone(&node), control, Listener::new(Role::Supervisor, system)));
         let stop = Arc::new(Notify::new());
         let mailbox = Mailbox::new(Arc::clone(&node), arriving);
         tokio::spawn(take_answers(Arc::clone(&node), mailbox, Arc::clone(&stop)));
@@ -76,11 +76,62 @@ where
         Ok::<_, std::io::Error>(result)
     })?;
     drop(runtime);
-    let supervisor = supervisor
-        .join()
-        .map_err(|_| std::io::Error::other("the supervisor's thread panicked"))??;
+    let supervisor =
+        supervisor.join().map_err(|_| std::io::Error::other("the supervisor's thread panicked"))??;
     capture::flush(OUTPUT);
     Ok(Ended { result, supervisor })
+}
+
+/// Why a program did not attach.
+#[derive(Debug, Error)]
+pub(crate) enum AttachError {
+    #[error("{0}")]
+    Place(#[from] PlaceError),
+    #[error("failed to attach: {0}")]
+    Socket(#[from] std::io::Error),
+    #[error("failed to attach: {0}")]
+    Conversation(#[from] ConversationError),
+    #[error("failed to attach: the system turned this program away: too many are attached, or it is ending")]
+    TurnedAway,
+}
+
+/// Attaches to the system that listens as `name`; the ticket says who this program is to it.
+pub(crate) async fn attach(name: &str) -> std::result::Result<Arc<Node>, AttachError> {
+    let path = place::find(name)?;
+    let control = match ControlStream::connect(&path).await {
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+            return Err(PlaceError::Nobody(name.to_owned()).into());
+        }
+        connected => connected?,
+    };
+    // Before the ticket comes, so that neither waits for the other.
+    write_all(control.writer()?.as_fd(), &Hello { role: Role::Outside, system: SystemId(0) }.encode())?;
+    let mut listener = Listener::new(Role::Supervisor, SystemId(0));
+    let mut buffer = vec![0; 4096];
+    let (ticket, page) = loop {
+        if let Some((message, mut descriptors)) = listener.next::<ToPeer>()? {
+            match (message, descriptors.pop()) {
+                (ToPeer::Start(ticket), Some(page)) => break (ticket, page),
+                _ => return Err(AttachError::TurnedAway),
+            }
+        }
+        match control.read(&mut buffer, &mut listener.descriptors).await {
+            Ok(read) if read > 0 => listener.heard(&buffer[..read]),
+            _ => return Err(AttachError::TurnedAway),
+        }
+    };
+    let identity = Identity {
+        system: ticket.system,
+        actor: ticket.actor,
+        incarnation: ticket.incarnation,
+        name: ticket.name,
+    };
+    let (arrivals, arriving) = mpsc::unbounded_channel();
+    let node = Node::new(identity, None, control.writer()?, Arc::new(Recorder::open(page)?), arrivals);
+    tokio::spawn(listen(Arc::clone(&node), control, listener));
+    let mailbox = Mailbox::new(Arc::clone(&node), arriving);
+    tokio::spawn(take_answers(Arc::clone(&node), mailbox, Arc::default()));
+    Ok(node)
 }
 
 /// First everything that was accepted is handled, then every actor is stopped in reverse order.
@@ -95,14 +146,9 @@ async fn shut_down(node: &Arc<Node>) {
 }
 
 /// Hears the supervisor.
-async fn listen(node: Arc<Node>, control: ControlStream) {
-    let mut listener = Listener::new(Role::Supervisor, node.identity.system);
-    let mut buffer = vec![0; 64 << 10];
+async fn listen(node: Arc<Node>, control: ControlStream, mut listener: Listener) {
+    let mut buffer = vec![0; 16 << 10];
     loop {
-        match control.read(&mut buffer, &mut listener.descriptors).await {
-            Ok(read) if read > 0 => listener.heard(&buffer[..read]),
-            _ => break,
-        }
         loop {
             match listener.next::<ToPeer>() {
                 Ok(Some((message, descriptors))) => node.hear(message, descriptors),
@@ -113,6 +159,10 @@ async fn listen(node: Arc<Node>, control: ControlStream) {
                     return;
                 }
             }
+        }
+        match control.read(&mut buffer, &mut listener.descriptors).await {
+            Ok(read) if read > 0 => listener.heard(&buffer[..read]),
+            _ => break,
         }
     }
     node.close();

@@ -60,7 +60,9 @@ impl<R> ReplyTo<R> {
         let (link, sequence) = (self.link, self.sequence);
         match &self.route {
             Route::Back(node) => node.arrive(Arrival::Reply { link, sequence, status, body }),
-            Route::Across(out) => out.send_answer(Kind::Answer, ThirdPartyReply { link, sequence, status }, &body),
+            Route::Across(out) => {
+                out.send_answer(Kind::Answer, ThirdPartyReply { link, sequence, status }, &body)
+            }
             Route::Nobody => {}
         }
     }

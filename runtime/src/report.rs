@@ -74,7 +74,9 @@ impl fmt::Display for Exit {
             Exit::OutOfMemory => f.write_str("out of memory"),
             Exit::StackOverflow => f.write_str("stack overflow"),
             Exit::Hung(Hang::NoProgress) => f.write_str("hung: no progress"),
-            Exit::Hung(Hang::StoppedBySignal(number)) => write!(f, "hung: stopped by {}", signal_name(*number)),
+            Exit::Hung(Hang::StoppedBySignal(number)) => {
+                write!(f, "hung: stopped by {}", signal_name(*number))
+            }
             Exit::Hung(Hang::Waiting) => f.write_str("hung: its handler waited too long"),
             Exit::StopDeadline => f.write_str("killed: did not stop within its grace"),
             Exit::Killed => f.write_str("killed on request"),
@@ -128,7 +130,12 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Verdict::Restart { after, nth, of, within } => {
-                write!(f, "restarted: {nth} of {of} in {} s, after {} ms", within.as_secs(), after.as_millis())
+                write!(
+                    f,
+                    "restarted: {nth} of {of} in {} s, after {} ms",
+                    within.as_secs(),
+                    after.as_millis()
+                )
             }
             Verdict::GivenUp { of, within } => {
                 write!(f, "given up: more than {of} restarts in {} s", within.as_secs())

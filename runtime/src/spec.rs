@@ -52,7 +52,11 @@ pub struct Backoff {
 impl Default for Backoff {
     /// 10 ms, doubling to 1 s, forgiven after 10 s.
     fn default() -> Self {
-        Backoff { first: Duration::from_millis(10), most: Duration::from_secs(1), quiet: Duration::from_secs(10) }
+        Backoff {
+            first: Duration::from_millis(10),
+            most: Duration::from_secs(1),
+            quiet: Duration::from_secs(10),
+        }
     }
 }
 

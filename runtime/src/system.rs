@@ -56,7 +56,9 @@ where
         host::become_actor();
     }
     logging::start();
-    match begin_once().and_then(|()| program::run(Launch { arguments: Vec::new(), heading: false, signals: true }, main)) {
+    match begin_once()
+        .and_then(|()| program::run(Launch { arguments: Vec::new(), heading: false, signals: true }, main))
+    {
         Ok(Ended { result, supervisor }) => match (result, supervisor.interrupted) {
             (_, Some(signal)) => ExitCode::from(128_u8.wrapping_add(u8::try_from(signal).unwrap_or(0))),
             (Some(Err(error)), None) => {
@@ -103,7 +105,8 @@ where
     }
     logging::start();
     let launch = Launch { arguments: test_arguments(&test_name::<F>()), heading: true, signals: false };
-    let ended = begin_once().and_then(|()| program::run(launch, async |sys: System| limited(sys, body).await));
+    let ended =
+        begin_once().and_then(|()| program::run(launch, async |sys: System| limited(sys, body).await));
     match ended.map(|ended| ended.result) {
         Ok(Some(Ok(()))) => {}
         Ok(Some(Err(error))) => panic!("{error}"),
@@ -154,6 +157,17 @@ fn begin_once() -> std::io::Result<()> {
         result = descriptors::close_all_on_exec().and_then(|()| descriptors::raise_limit().map(|_| ()));
     });
     result
+}
+
+/// Attaches to the system of another program that [listens](System::listen) as `name`: to find actors by name and to
+/// tell and ask them. Call it in any tokio runtime. Before the program ends, await [`System::settled`].
+///
+/// Addresses and messages must be those of the other program: what differs is refused, per actor and per message.
+///
+/// # Errors
+/// [`SystemError::Attach`], with what to do.
+pub async fn attach(name: &str) -> Result<System, SystemError> {
+    program::attach(name).await.map(System::new).map_err(|e| SystemError::Attach(e.to_string()))
 }
 
 /// How soon an unbalanced ledger is looked at again: a message takes microseconds.
@@ -260,6 +274,14 @@ impl System {
         self.ledger_request(Some(actor.actor())).await
     }
 
+    /// Lets programs of this user attach to the system as `name`, with [`attach`].
+    ///
+    /// # Errors
+    /// [`SystemError::Listen`], with what to do: the name is taken, or its directory is not private.
+    pub async fn listen(&self, name: &str) -> Result<(), SystemError> {
+        self.done(Request::Listen { name: name.to_owned() }).await
+    }
+
     /// Everything that happens in the system from now on. A second call takes the first one's place.
     ///
     /// # Errors
@@ -353,7 +375,8 @@ pub(crate) async fn spawn<A: Actor>(node: &Arc<Node>, spec: Spec<A>) -> Result<A
         name: spec.name,
         actor_type: type_name::<A>().to_owned(),
         code: CodeReference::to(Code::<A>::ENTRY).map_err(|e| SpawnError::Code(e.to_string()))?,
-        arguments: codec::encode(&spec.arguments, BODY_LIMIT).map_err(|e| SpawnError::Arguments(e.to_string()))?,
+        arguments: codec::encode(&spec.arguments, BODY_LIMIT)
+            .map_err(|e| SpawnError::Arguments(e.to_string()))?,
         protocol: <A::Messages as Protocol<A>>::FINGERPRINT,
         options: spec.options,
     };

@@ -2,6 +2,7 @@
 
 #![allow(missing_docs)]
 
+pub mod doomed;
 pub mod history;
 pub mod specimen;
 

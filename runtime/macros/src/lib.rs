@@ -36,7 +36,8 @@ pub fn message(attributes: TokenStream, item: TokenStream) -> TokenStream {
     parse_macro_input!(attributes with parser);
     let item = parse_macro_input!(item as DeriveInput);
     if !item.generics.params.is_empty() {
-        let error = syn::Error::new_spanned(&item.generics, "a message has one fixed layout: it cannot be generic");
+        let error =
+            syn::Error::new_spanned(&item.generics, "a message has one fixed layout: it cannot be generic");
         return error.to_compile_error().into();
     }
     let ident = &item.ident;

@@ -106,11 +106,13 @@ impl Inbox {
     }
 
     /// Frames that were skipped because an earlier incarnation, or this one on an earlier socket, had them.
+    #[cfg(test)]
     pub fn duplicates(&self) -> u64 {
         self.duplicates
     }
 
     /// The last sequence that [`next`](Self::next) gave; at first the one to resume after.
+    #[cfg(test)]
     pub fn last(&self) -> Sequence {
         self.last
     }
@@ -118,6 +120,7 @@ impl Inbox {
     /// Whether what arrived ends with a whole frame: if not when the socket ends, the sender died while writing.
     ///
     /// It walks what is buffered, so it is for the end of a link and not for every read.
+    #[cfg(test)]
     pub fn at_frame_boundary(&self) -> bool {
         let mut offset = 0;
         while let Ok(Some(frame)) = self.buffer.frame_at(offset, self.body_limit) {

@@ -16,10 +16,6 @@ pub mod frame_buffer;
 pub mod inbox;
 pub mod outbox;
 
-
-
-
-
 #[cfg(test)]
 mod model;
 #[cfg(test)]

@@ -4,9 +4,9 @@ use std::fmt::Display;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::process::{capture, child};
 use crate::process::code_reference::{Entry, Image};
 use crate::process::recorder::Recorder;
+use crate::process::{capture, child};
 use crate::wire::control::{Ticket, ToPeer, ToSupervisor};
 use crate::wire::conversation::{self, Listener};
 use crate::wire::hello::{Hello, Role};
@@ -33,7 +33,9 @@ static BECAME: AtomicBool = AtomicBool::new(false);
 /// Turns this process, which the supervisor has started, into its actor. Never returns.
 pub(crate) fn become_actor() -> ! {
     if BECAME.swap(true, Ordering::SeqCst) {
-        eprintln!("watertight: a system was started inside an actor's process; use cx.spawn to start children");
+        eprintln!(
+            "watertight: a system was started inside an actor's process; use cx.spawn to start children"
+        );
         child::exit_now(FAILED);
     }
     match begin() {
@@ -62,6 +64,14 @@ fn begin() -> Result<(&'static Entry<Main>, Start), String> {
     };
     let prepare = || -> Result<_, String> {
         attempt("bind to the supervisor's life", child::die_with_parent(ticket.parent_process))?;
+        // A test harness has threads; elsewhere one more means that something ran before `run`, and limits that are set
+        // per thread would miss it.
+        if !ticket.heading && attempt("count its threads", child::thread_count())? > 1 {
+            return Err(
+                "other threads were running already: `watertight::run` must be the first statement of `main`"
+                    .into(),
+            );
+        }
         let image = attempt("look at its own executable", Image::of_this_process())?;
         attempt("run this executable", ticket.image.check(&image))?;
         let code = ticket.code.ok_or("its ticket names no code")?;
@@ -79,7 +89,8 @@ fn read_ticket(control: &BlockingControl, listener: &mut Listener) -> Result<(Ti
     loop {
         match listener.next::<ToPeer>().map_err(|e| e.to_string())? {
             Some((ToPeer::Start(ticket), descriptors)) => {
-                let page = descriptors.into_iter().next().ok_or("its ticket came without a flight recorder")?;
+                let page =
+                    descriptors.into_iter().next().ok_or("its ticket came without a flight recorder")?;
                 return Ok((*ticket, page));
             }
             Some(_) => return Err("the supervisor said something before the ticket".into()),

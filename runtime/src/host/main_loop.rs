@@ -83,7 +83,7 @@ async fn live<A: Actor>(start: Ready, recorder: Arc<Recorder>) {
     };
     let (arrivals, arriving) = mpsc::unbounded_channel();
     let begun = start.control.writer().and_then(|writer| {
-        let node = Node::new(identity, Role::Actor, writer, recorder, arrivals);
+        let node = Node::new(identity, Some(Role::Actor), writer, recorder, arrivals);
         last_words::prepare(Arc::downgrade(&node));
         control::listen(start.control, start.listener).map(|backlog| (node, backlog))
     });
@@ -128,8 +128,8 @@ async fn live<A: Actor>(start: Ready, recorder: Arc<Recorder>) {
 }
 
 async fn begin<A: Actor>(arguments: &[u8], cx: &mut Context<A>) -> Result<A, Error> {
-    let arguments = codec::decode_nested(arguments)
-        .map_err(|e| Error::from(e).context("the arguments do not decode"))?;
+    let arguments =
+        codec::decode_nested(arguments).map_err(|e| Error::from(e).context("the arguments do not decode"))?;
     A::start(arguments, cx).await
 }
 
@@ -238,7 +238,8 @@ type Any<A> = <<A as Actor>::Messages as Protocol<A>>::Any;
 
 /// Takes the next frame of a link, records it as started, then decodes it: what kills the decoder is known too.
 fn take<A: Actor>(link: &mut InLink, cx: &mut Context<A>) -> Result<Taken<Any<A>>, LinkError> {
-    let (id, sender, reply_address, answers_only) = (link.id, link.sender, link.reply_address, link.answers_only);
+    let (id, sender, reply_address, answers_only) =
+        (link.id, link.sender, link.reply_address, link.answers_only);
     let Some(frame) = link.inbox.next()? else { return Ok(Taken::Nothing) };
     let Header { kind, sequence, key, attempt, .. } = frame.header;
     if matches!(kind, Kind::Answer | Kind::Adopt) {
@@ -260,7 +261,11 @@ fn take<A: Actor>(link: &mut InLink, cx: &mut Context<A>) -> Result<Taken<Any<A>
         return Ok(Taken::Settled);
     }
     if deadline.is_some_and(|deadline| deadline <= clock::now()) {
-        return Ok(refuse(link, cx, Refused { sequence, is_ask, status: Status::Expired, text: String::new() }));
+        return Ok(refuse(
+            link,
+            cx,
+            Refused { sequence, is_ask, status: Status::Expired, text: String::new() },
+        ));
     }
     link.row.start(sequence, key);
     let decoded = Any::<A>::decode(key, frame.body);
@@ -272,7 +277,9 @@ fn take<A: Actor>(link: &mut InLink, cx: &mut Context<A>) -> Result<Taken<Any<A>
             Ok(Taken::Message(message))
         }
         Some(Err(error)) => Ok(refuse(link, cx, Refused::undecodable(sequence, is_ask, &error))),
-        None => Ok(refuse(link, cx, Refused { sequence, is_ask, status: Status::Unknown, text: String::new() })),
+        None => {
+            Ok(refuse(link, cx, Refused { sequence, is_ask, status: Status::Unknown, text: String::new() }))
+        }
     }
 }
 

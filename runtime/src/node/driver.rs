@@ -19,11 +19,8 @@ const READS: u32 = 16;
 
 /// Runs until the receiver has ended for good.
 pub(super) async fn drive(link: Arc<OutLink>) {
-    let mut driver = Driver {
-        room: None,
-        timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
-        armed: u64::MAX,
-    };
+    let mut driver =
+        Driver { room: None, timer: Box::pin(tokio::time::sleep(Duration::ZERO)), armed: u64::MAX };
     poll_fn(|cx| driver.poll(&link, cx)).await;
 }
 

@@ -91,7 +91,11 @@ impl InLink {
     }
 
     /// Reads once. `Ready(true)` if something came.
-    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, system: SystemId) -> Poll<Result<bool, LinkError>> {
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        system: SystemId,
+    ) -> Poll<Result<bool, LinkError>> {
         if self.ended || self.out.len() > REPLY_BUDGET {
             return Poll::Pending;
         }

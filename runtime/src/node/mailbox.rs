@@ -12,8 +12,8 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use tokio::sync::mpsc;
 
-use super::incoming::{InLink, LinkError, Parts};
 use super::Node;
+use super::incoming::{InLink, LinkError, Parts};
 use crate::event::Down;
 use crate::process::recorder::IncomingRow;
 use crate::spec::Window;
@@ -36,11 +36,17 @@ pub(crate) enum Arrival {
     Down(Box<Down>, Option<LinkId>),
     Stop,
     /// An answer that was deferred, given now.
-    Reply { link: LinkId, sequence: Sequence, status: Status, body: Vec<u8> },
+    Reply {
+        link: LinkId,
+        sequence: Sequence,
+        status: Status,
+        body: Vec<u8>,
+    },
     /// The right to answer has been passed on.
-    Forwarded { link: LinkId, sequence: Sequence },
-    /// The control link has ended.
-    Lost,
+    Forwarded {
+        link: LinkId,
+        sequence: Sequence,
+    },
 }
 
 /// A link that a sender has been given to this process.
@@ -285,7 +291,6 @@ impl Mailbox {
                     link.forwarded(sequence);
                 }
             }
-            Arrival::Lost => self.lost = true,
         }
     }
 
@@ -315,7 +320,8 @@ impl Mailbox {
             self.links.push(None);
             self.links.len() - 1
         });
-        let signal = Arc::new(Signal { place, queued: AtomicBool::new(false), ready: Arc::clone(&self.ready) });
+        let signal =
+            Arc::new(Signal { place, queued: AtomicBool::new(false), ready: Arc::clone(&self.ready) });
         let waker = Waker::from(Arc::clone(&signal));
         self.by_id.insert(link.id, place);
         self.links[place] = Some(Place { link, waker, signal, loaded: false, downs: Vec::new() });
@@ -324,8 +330,11 @@ impl Mailbox {
     }
 
     fn read(&mut self, place: usize) {
-        let buffered: usize =
-            if self.loaded.is_empty() { 0 } else { self.links.iter().flatten().map(|p| p.link.inbox.buffered()).sum() };
+        let buffered: usize = if self.loaded.is_empty() {
+            0
+        } else {
+            self.links.iter().flatten().map(|p| p.link.inbox.buffered()).sum()
+        };
         let system = self.node.identity.system;
         let Some(Some(entry)) = self.links.get_mut(place) else { return };
         // Before the read: what arrives after it sets the signal again.

@@ -83,10 +83,10 @@ static NODES: RwLock<Vec<(SystemId, Weak<Node>)>> = RwLock::new(Vec::new());
 const LINK_LIMIT: usize = 8192;
 
 impl Node {
-    /// Takes up the conversation: introduces itself on `control`. Arrivals for the mailbox go into `arrivals`.
+    /// Takes up the conversation: introduces itself on `control`, unless that is done. Arrivals for the mailbox go into `arrivals`.
     pub(crate) fn new(
         identity: Identity,
-        role: Role,
+        role: Option<Role>,
         control: OwnedFd,
         recorder: Arc<Recorder>,
         arrivals: mpsc::UnboundedSender<Arrival>,
@@ -101,7 +101,9 @@ impl Node {
             events: Mutex::default(),
             identity,
         });
-        lock(&node.speaker).introduce(Hello { role, system: node.identity.system });
+        if let Some(role) = role {
+            lock(&node.speaker).introduce(Hello { role, system: node.identity.system });
+        }
         let mut nodes = NODES.write().unwrap_or_else(PoisonError::into_inner);
         nodes.retain(|(_, node)| node.strong_count() > 0);
         nodes.push((node.identity.system, Arc::downgrade(&node)));

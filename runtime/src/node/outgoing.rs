@@ -21,7 +21,7 @@ use crate::process::recorder::OutgoingRow;
 use crate::report::CrashReport;
 use crate::sync::lock;
 use crate::wire::codec::{self, EncodeError};
-use crate::wire::control::{DeadLetterReason, ThirdPartyReply, Told, ToSupervisor};
+use crate::wire::control::{DeadLetterReason, ThirdPartyReply, ToSupervisor, Told};
 use crate::wire::frame::{BODY_LIMIT, ExtensionSet, FrameError, IDEMPOTENT, Kind, Status};
 use crate::wire::hello::{Hello, Role};
 use crate::wire::ids::{ActorId, Incarnation, LinkId, MessageKey, RawAddress, Sequence};
@@ -126,7 +126,11 @@ impl OutLink {
     }
 
     /// Offers a message that wants a reply until `deadline`.
-    pub(crate) fn offer_ask<M: Message>(&self, message: &M, deadline: u64) -> Offer<oneshot::Receiver<Outcome>> {
+    pub(crate) fn offer_ask<M: Message>(
+        &self,
+        message: &M,
+        deadline: u64,
+    ) -> Offer<oneshot::Receiver<Outcome>> {
         let mut state = lock(&self.state);
         if let Some(refused) = state.refuses(false) {
             return refused;
@@ -230,7 +234,9 @@ impl OutLink {
                         }
                     }
                     InHand::InDoubt(lost) => self.lose(&mut state, &lost, DeadLetterReason::InDoubt, report),
-                    InHand::Quarantined(lost) => self.lose(&mut state, &lost, DeadLetterReason::Quarantined, report),
+                    InHand::Quarantined(lost) => {
+                        self.lose(&mut state, &lost, DeadLetterReason::Quarantined, report)
+                    }
                 }
             }
             None => {
@@ -366,9 +372,9 @@ impl State {
         extensions: &ExtensionSet<'_>,
     ) -> Result<Sequence, EncodeError> {
         let flags = if M::IDEMPOTENT { IDEMPOTENT } else { 0 };
-        let sequence = self.outbox.append(kind, flags, M::KEY, extensions, |out, limit| {
-            codec::encode_into(message, out, limit)
-        })?;
+        let sequence = self
+            .outbox
+            .append(kind, flags, M::KEY, extensions, |out, limit| codec::encode_into(message, out, limit))?;
         self.appended(sequence);
         Ok(sequence)
     }
@@ -446,7 +452,8 @@ impl State {
     /// Ends the asks whose time is up and sets when to look again.
     pub(super) fn expire(&mut self, now: u64) {
         let sent = self.outbox.sent();
-        let next = self.pending.expire(now, |sequence| if sequence > sent { Executed::No } else { Executed::Maybe });
+        let next =
+            self.pending.expire(now, |sequence| if sequence > sent { Executed::No } else { Executed::Maybe });
         self.armed = next.unwrap_or(u64::MAX);
     }
 

@@ -4,6 +4,7 @@
 
 pub(crate) mod capture;
 mod capture_lines;
+mod capture_printer;
 pub(crate) mod child;
 pub(crate) mod code_reference;
 pub(crate) mod descriptors;

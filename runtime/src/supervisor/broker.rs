@@ -102,7 +102,8 @@ impl Supervisor {
                     _ => Ok(false),
                 };
             }
-        } else if address.actor != ActorId::PROGRAM {
+        } else if address.actor != ActorId::PROGRAM && !self.peers.values().any(|p| p.actor == address.actor)
+        {
             return Err(Unreachable::NoSuchActor);
         }
         let answers = self.links.values().any(|link| {
@@ -118,8 +119,10 @@ impl Supervisor {
         if actor == ActorId::PROGRAM {
             return Some(self.program);
         }
-        let child = self.actors.get(&actor)?;
-        child.peer.filter(|_| child.ready_at.is_some())
+        match self.actors.get(&actor) {
+            Some(child) => child.peer.filter(|_| child.ready_at.is_some()),
+            None => self.peers.iter().find(|(_, peer)| peer.actor == actor).map(|(id, _)| *id),
+        }
     }
 
     /// Joins every link that waits for this actor.
@@ -162,7 +165,8 @@ impl Supervisor {
             }
         };
         let Some(peer) = self.peers.get_mut(&receiver) else { return };
-        let Some((slot, row)) = peer.take_slot().and_then(|s| Some((s, IncomingRow::new(&peer.page, s)?))) else {
+        let Some((slot, row)) = peer.take_slot().and_then(|s| Some((s, IncomingRow::new(&peer.page, s)?)))
+        else {
             self.say(sender, &ToPeer::LinkGone { link: id, reason: Unreachable::TooManyLinks }, &[]);
             return;
         };
@@ -224,6 +228,22 @@ impl Supervisor {
             }
         }
         self.bury_sender(dead);
+    }
+
+    /// A program without a process of ours has gone: as [`bury`](Self::bury), with nothing to report.
+    pub(super) fn bury_without_process(&mut self, gone: PeerId) {
+        let incoming = self.peers.get(&gone).map(|peer| peer.incoming.clone()).unwrap_or_default();
+        for id in incoming {
+            self.leave(id);
+            match self.links.get(&id).and_then(|link| link.sender) {
+                Some(sender) => {
+                    let reason = Unreachable::Ended("a program".into());
+                    self.say(sender, &ToPeer::LinkGone { link: id, reason }, &[]);
+                }
+                None => self.settle(id),
+            }
+        }
+        self.bury_sender(gone);
     }
 
     /// A sender has died: its receivers handle what it had sent, then say so.
@@ -367,7 +387,8 @@ impl Link {
         // The receiver first: what it has processed was accepted before.
         let now = self.receiver_row.as_ref().and_then(|row| row.read().ok());
         let sender = self.sender_row.read().ok();
-        let mut ledger = Ledger { processed: self.processed, dead_lettered: self.skipped, ..Ledger::default() };
+        let mut ledger =
+            Ledger { processed: self.processed, dead_lettered: self.skipped, ..Ledger::default() };
         if let Some(now) = now {
             ledger.processed += now.processed;
             ledger.dead_lettered += now.skipped;

@@ -32,7 +32,11 @@ pub(crate) fn classify(status: WaitStatus, clues: Clues<'_>) -> Exit {
         WaitStatus::Code(code) => match (clues.start_failed, clues.goodbye) {
             (Some(error), _) => Exit::StartFailed(error),
             (None, Some(finished)) if code == 0 => {
-                if finished { Exit::Finished } else { Exit::Stopped }
+                if finished {
+                    Exit::Finished
+                } else {
+                    Exit::Stopped
+                }
             }
             // Without a goodbye even exit code 0 is abnormal: something in the process called `exit`.
             _ => Exit::Code(code),

@@ -76,7 +76,10 @@ mod tests {
     const LIMIT: Option<Duration> = Some(Duration::from_millis(100));
 
     /// Feeds samples 10 ms apart and says at which one a hang was found.
-    fn run(samples: impl IntoIterator<Item = Sample>, await_limit: Option<Duration>) -> Option<(usize, Hang)> {
+    fn run(
+        samples: impl IntoIterator<Item = Sample>,
+        await_limit: Option<Duration>,
+    ) -> Option<(usize, Hang)> {
         let (mut watch, start) = (Watch::new(), Instant::now());
         samples.into_iter().enumerate().find_map(|(nth, sample)| {
             let now = start + Duration::from_millis(10) * u32::try_from(nth).unwrap();

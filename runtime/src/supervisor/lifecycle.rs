@@ -138,7 +138,9 @@ impl Supervisor {
         let Some(actor) = self.peers.get(&peer).map(|peer| peer.actor) else { return };
         let pid = self.peers.get(&peer).and_then(super::Peer::pid).unwrap_or(0);
         let system = self.system;
-        let Some(child) = self.actors.get_mut(&actor).filter(|child| child.peer == Some(peer)) else { return };
+        let Some(child) = self.actors.get_mut(&actor).filter(|child| child.peer == Some(peer)) else {
+            return;
+        };
         child.messages = protocol.into_iter().take(NAMES).collect();
         child.ready_at = Some(Instant::now());
         let started = Event::Started {
@@ -179,13 +181,16 @@ impl Supervisor {
                 };
                 (classify(raw.status, clues), raw.usage)
             }
-            Err(error) => (Exit::NotStarted(format!("its exit could not be seen: {error}")), Usage::default()),
+            Err(error) => {
+                (Exit::NotStarted(format!("its exit could not be seen: {error}")), Usage::default())
+            }
         };
         let in_hand = self.in_hand_of(id);
         let mut report = self.report_of(actor, pid, seen);
         *report = CrashReport { incarnation, panic, in_hand, stderr, usage, uptime, ..*report };
         let child = self.actors.get_mut(&actor).filter(|child| child.peer == Some(id));
-        let lived = child.as_ref().and_then(|child| child.ready_at).map(|at| at.elapsed()).unwrap_or_default();
+        let lived =
+            child.as_ref().and_then(|child| child.ready_at).map(|at| at.elapsed()).unwrap_or_default();
         if let Some(child) = child {
             child.peer = None;
         }
@@ -300,8 +305,12 @@ impl Supervisor {
 
     /// An actor's children end with the incarnation that started them.
     fn kill_children_of(&mut self, actor: ActorId) {
-        let children: Vec<ActorId> =
-            self.actors.values().filter(|c| c.parent == actor && c.phase != Phase::Ended).map(|c| c.id).collect();
+        let children: Vec<ActorId> = self
+            .actors
+            .values()
+            .filter(|c| c.parent == actor && c.phase != Phase::Ended)
+            .map(|c| c.id)
+            .collect();
         for id in children {
             self.end_at_once(id);
         }

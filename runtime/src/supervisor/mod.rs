@@ -8,7 +8,7 @@
 //! - [`peer`]: the process at the other end of one control link.
 //! - [`lifecycle`]: start, exit, restart, stop. [`strategy`] decides, [`classify`] names what was seen.
 //! - [`broker`]: links between processes, and the ledger.
-//! - [`requests`]: answers.
+//! - [`requests`]: answers. [`door`]: programs that attach from outside.
 //! - [`hang`]: whether an actor hangs.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -26,9 +26,12 @@ use crate::process::recorder::Recorder;
 use crate::report::CrashReport;
 use crate::wire::control::{ToPeer, ToSupervisor};
 use crate::wire::ids::{ActorId, Capability, Incarnation, LinkId, SystemId};
+use crate::wire::place::Place;
+use crate::wire::transport::ControlStream;
 
 mod broker;
 mod classify;
+mod door;
 mod hang;
 mod lifecycle;
 mod peer;
@@ -90,6 +93,8 @@ enum Happening {
     Deaf(PeerId),
     /// Ctrl-C or SIGTERM.
     Signal(i32),
+    /// A program has attached from outside.
+    Attached(ControlStream),
 }
 
 struct Supervisor {
@@ -106,6 +111,8 @@ struct Supervisor {
     links: HashMap<LinkId, Link>,
     last_link: u64,
     listeners: Vec<PeerId>,
+    /// Where programs attach, if this system listens.
+    place: Option<Place>,
     timers: Timers,
     stops: Vec<StopJob>,
     shutting_down: bool,
@@ -183,6 +190,7 @@ impl Supervisor {
             links: HashMap::new(),
             last_link: 0,
             listeners: Vec::new(),
+            place: None,
             timers: Timers::default(),
             stops: Vec::new(),
             shutting_down: false,
@@ -204,6 +212,7 @@ impl Supervisor {
             Happening::Left(peer) => self.left(peer),
             Happening::Deaf(peer) => self.nonsense(peer, "it does not read what it is told"),
             Happening::Signal(number) => self.signalled(number),
+            Happening::Attached(control) => self.attached(control),
         }
     }
 
@@ -220,16 +229,16 @@ impl Supervisor {
         self.say(self.program, &ToPeer::Stop, &[]);
     }
 
-    /// The program has gone without a word: nobody is left to serve.
-    fn left(&mut self, peer: PeerId) {
+    /// A control link has ended that belongs to no child. If it was the program's, nobody is left to serve.
+    pub(super) fn left(&mut self, peer: PeerId) {
         if peer == self.program {
             for peer in self.peers.values() {
                 peer.kill();
             }
             self.shutting_down = true;
-            self.over = self.peers.values().all(|peer| peer.pid().is_none());
+            self.over = self.peers.values().all(|peer| !peer.is_child());
         }
-        self.bury_sender(peer);
+        self.bury_without_process(peer);
         self.peers.remove(&peer);
     }
 

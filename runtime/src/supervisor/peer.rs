@@ -39,6 +39,8 @@ pub(super) struct Peer {
     process: Option<Process>,
     pub(super) captured: Option<Arc<Captured>>,
     pub(super) began: Instant,
+    /// Attached from outside: it may neither start actors nor end the system.
+    pub(super) is_outside: bool,
     /// Its last words.
     pub(super) panic: Option<Panic>,
     pub(super) goodbye: Option<bool>,
@@ -69,6 +71,11 @@ impl Peer {
     /// The signal that has stopped it, if one has.
     pub(super) fn stopped_by(&self) -> Option<i32> {
         exit::is_stopped(self.process.as_ref()?.pidfd.as_fd()).ok().flatten()
+    }
+
+    /// Whether it is a process that this supervisor has started, or is about to.
+    pub(super) fn is_child(&self) -> bool {
+        self.captured.is_some()
     }
 
     pub(super) fn take_slot(&mut self) -> Option<u32> {
@@ -204,8 +211,30 @@ impl Supervisor {
     pub(super) fn add_program(&mut self, control: OwnedFd, page: Arc<Recorder>) -> io::Result<PeerId> {
         let control = Arc::new(ControlStream::new(control)?);
         let peer = self.add_peer(ActorId::PROGRAM, Incarnation(1), Arc::clone(&control), page);
-        tokio::spawn(attend_program(peer, control, self.system, self.happenings.clone()));
+        tokio::spawn(attend_program(
+            peer,
+            control,
+            Listener::new(Role::Program, self.system),
+            self.happenings.clone(),
+        ));
         Ok(peer)
+    }
+
+    /// A program that has attached.
+    pub(super) fn add_outside(
+        &mut self,
+        actor: ActorId,
+        control: ControlStream,
+        page: Arc<Recorder>,
+    ) -> PeerId {
+        let control = Arc::new(control);
+        let id = self.add_peer(actor, Incarnation(1), Arc::clone(&control), page);
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.is_outside = true;
+        }
+        let listener = Listener::new(Role::Outside, self.system);
+        tokio::spawn(attend_program(id, control, listener, self.happenings.clone()));
+        id
     }
 
     /// A peer for a process that is about to be started. Its hello and its ticket are said at once.
@@ -254,6 +283,7 @@ impl Supervisor {
             process: None,
             captured: None,
             began: Instant::now(),
+            is_outside: false,
             panic: None,
             goodbye: None,
             start_failed: None,
@@ -288,6 +318,10 @@ impl Supervisor {
         let actor = to.actor;
         tracing::error!(actor = %self.name_of(actor), reason, "a process is ended for what it said");
         to.kill();
+        if to.is_outside {
+            self.left(peer);
+            return;
+        }
         if let Some(child) = self.actors.get_mut(&actor).filter(|child| child.peer == Some(peer)) {
             child.killed_for.get_or_insert(Exit::BadPeer(reason.to_owned()));
         }
@@ -334,6 +368,14 @@ impl Attendance {
         self.take(&buffer[..read]).await
     }
 
+    /// Hears at least the introduction.
+    async fn hear_hello(&mut self, buffer: &mut [u8]) -> Result<(), Over> {
+        while !self.listener.is_introduced() {
+            self.hear(buffer).await?;
+        }
+        Ok(())
+    }
+
     /// What was said before an exit and not heard yet.
     async fn hear_rest(&mut self, buffer: &mut [u8]) {
         while let Ok(read) = self.control.try_read(buffer, &mut self.listener.descriptors) {
@@ -367,16 +409,22 @@ impl Attendance {
 async fn attend_program(
     peer: PeerId,
     control: Arc<ControlStream>,
-    system: SystemId,
+    listener: Listener,
     happenings: mpsc::Sender<Happening>,
 ) {
-    let listener = Listener::new(Role::Program, system);
     let mut attendance = Attendance { peer, control, listener, happenings };
-    let mut buffer = vec![0; 64 << 10];
-    while attendance.hear(&mut buffer).await.is_ok() {}
+    let mut buffer = vec![0; 16 << 10];
+    // Whoever connects and says nothing does not keep its place.
+    let first = tokio::time::timeout(INTRODUCTION, attendance.hear_hello(&mut buffer)).await;
+    if matches!(first, Ok(Ok(()))) {
+        while attendance.hear(&mut buffer).await.is_ok() {}
+    }
     // The loop may have ended; then so has everything else.
     let _ = attendance.happenings.send(Happening::Left(peer)).await;
 }
+
+/// How long a program that connects may take to introduce itself.
+const INTRODUCTION: Duration = Duration::from_secs(1);
 
 /// How long the last lines of a dead child may take to come through its pipes.
 const LAST_LINES: Duration = Duration::from_millis(500);

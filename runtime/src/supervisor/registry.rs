@@ -73,7 +73,11 @@ impl Child {
 
     /// What a sender is told that cannot reach it any more.
     pub(super) fn unreachable(&self) -> Unreachable {
-        if self.given_up { Unreachable::GivenUp(self.name.clone()) } else { Unreachable::Ended(self.name.clone()) }
+        if self.given_up {
+            Unreachable::GivenUp(self.name.clone())
+        } else {
+            Unreachable::Ended(self.name.clone())
+        }
     }
 
     pub(super) fn message_name(&self, key: MessageKey) -> String {

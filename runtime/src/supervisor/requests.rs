@@ -1,8 +1,8 @@
 //! What processes say and ask, and the answers.
 
-use super::peer::PeerId;
 use super::Supervisor;
-use crate::error::{SystemError, Unreachable};
+use super::peer::PeerId;
+use crate::error::{SpawnError, SystemError, Unreachable};
 use crate::event::{Down, Event, Phase};
 use crate::report::Exit;
 use crate::wire::control::{Answer, Refusal, Request, SpawnRequest, ToPeer, ToSupervisor};
@@ -30,8 +30,13 @@ impl Supervisor {
             ToSupervisor::BadPeer { link, reason } => self.bad_peer(peer, link, &reason),
             ToSupervisor::DeadLetters { link, receiver, reason, key, count } => {
                 let sender = self.sender_of(peer, link);
-                let event =
-                    Event::DeadLetters { sender, receiver, reason, message: self.name_of_message(receiver, key), count };
+                let event = Event::DeadLetters {
+                    sender,
+                    receiver,
+                    reason,
+                    message: self.name_of_message(receiver, key),
+                    count,
+                };
                 self.tell_listeners(&event);
             }
         }
@@ -60,7 +65,16 @@ impl Supervisor {
     }
 
     fn asked(&mut self, peer: PeerId, number: u64, request: Request) {
+        let is_outside = self.peers.get(&peer).is_some_and(|peer| peer.is_outside);
         match request {
+            Request::Spawn(_) if is_outside => {
+                let reason = "a program from outside cannot start actors: their code is not in this system's executable";
+                self.answer(peer, number, Err(Refusal::Spawn(SpawnError::Code(reason.into()))));
+            }
+            Request::Listen { .. } | Request::Shutdown if peer != self.program => {
+                self.answer(peer, number, Err(Refusal::System(SystemError::NotAllowed)));
+            }
+            Request::Listen { name } => self.listen_as(peer, number, &name),
             Request::Spawn(request) => self.spawn(peer, number, *request),
             Request::Link { address } => self.grant(peer, number, address),
             Request::Monitor { address } => self.monitor(peer, number, address),
@@ -110,7 +124,8 @@ impl Supervisor {
             }
             Request::Shutdown => {
                 self.shutting_down = true;
-                let all = self.actors.values().filter(|child| child.phase != Phase::Ended).map(|c| c.id).collect();
+                let all =
+                    self.actors.values().filter(|child| child.phase != Phase::Ended).map(|c| c.id).collect();
                 self.stop_all(all, Some((peer, number)));
             }
         }

@@ -59,7 +59,8 @@ impl Restarts {
 
     /// More than `restarts` within `within` are not borne; OTP counts the one about to be made.
     fn is_borne(&mut self, now: Instant) -> bool {
-        while self.recent.front().is_some_and(|&at| now.saturating_duration_since(at) > self.intensity.within) {
+        while self.recent.front().is_some_and(|&at| now.saturating_duration_since(at) > self.intensity.within)
+        {
             self.recent.pop_front();
         }
         self.recent.push_back(now);
@@ -104,7 +105,11 @@ mod tests {
         ] {
             let (mut r, now) = restarts(policy, 9, 60);
             assert_eq!(is_restart(&r.decide(CRASH, now, 0.0)), after_crash, "{policy:?} after a crash");
-            assert_eq!(is_restart(&r.decide(NORMAL, now, 0.0)), after_normal, "{policy:?} after a normal end");
+            assert_eq!(
+                is_restart(&r.decide(NORMAL, now, 0.0)),
+                after_normal,
+                "{policy:?} after a normal end"
+            );
         }
     }
 

@@ -41,7 +41,11 @@ pub enum DecodeError {
 ///
 /// # Errors
 /// [`EncodeError`].
-pub fn encode_into<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>, limit: usize) -> Result<(), EncodeError> {
+pub fn encode_into<T: Serialize + ?Sized>(
+    value: &T,
+    out: &mut Vec<u8>,
+    limit: usize,
+) -> Result<(), EncodeError> {
     let start = out.len();
     let tail = Tail { limit: start.saturating_add(limit), out };
     match postcard::serialize_with_flavor(value, tail) {

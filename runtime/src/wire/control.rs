@@ -89,6 +89,8 @@ pub enum Request {
     Ledger { actor: Option<ActorId> },
     /// Send me every event from now on.
     Events,
+    /// Let programs attach by this name.
+    Listen { name: String },
     /// Stop everything, in reverse order; answered when all have ended.
     Shutdown,
 }

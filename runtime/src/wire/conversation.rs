@@ -68,6 +68,11 @@ impl Listener {
         Listener { expected: Some((role, system)), bytes: Vec::new(), start: 0, descriptors: VecDeque::new() }
     }
 
+    /// Whether the hello has come and was right.
+    pub fn is_introduced(&self) -> bool {
+        self.expected.is_none()
+    }
+
     /// Takes in what was read.
     pub fn heard(&mut self, bytes: &[u8]) {
         if self.start == self.bytes.len() {
@@ -86,7 +91,9 @@ impl Listener {
     /// [`ConversationError`]: nothing that follows can be trusted.
     pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<(T, Vec<OwnedFd>)>, ConversationError> {
         if let Some((role, system)) = self.expected {
-            let Some(bytes) = self.bytes[self.start..].first_chunk::<{ hello::LENGTH }>() else { return Ok(None) };
+            let Some(bytes) = self.bytes[self.start..].first_chunk::<{ hello::LENGTH }>() else {
+                return Ok(None);
+            };
             Hello::check(bytes, role, system)?;
             self.start += hello::LENGTH;
             self.expected = None;
@@ -149,7 +156,10 @@ mod tests {
         bytes.extend_from_slice(&[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
         let mut listener = Listener::new(Role::Actor, SystemId(1));
         listener.heard(&bytes);
-        assert_eq!(listener.next::<u64>().unwrap_err(), ConversationError::TooLong { length: u32::MAX as usize });
+        assert_eq!(
+            listener.next::<u64>().unwrap_err(),
+            ConversationError::TooLong { length: u32::MAX as usize }
+        );
 
         let mut bytes = spoken(&[5]);
         let at = hello::LENGTH;

@@ -50,7 +50,9 @@ pub enum HelloError {
     #[error("the peer does not speak this protocol")]
     NotOurs,
     /// Another version of it.
-    #[error("the peer speaks version {theirs} of the protocol, this build version {VERSION}: use one build for both")]
+    #[error(
+        "the peer speaks version {theirs} of the protocol, this build version {VERSION}: use one build for both"
+    )]
     Version {
         /// The peer's.
         theirs: u16,

@@ -10,4 +10,5 @@ pub mod depth;
 pub mod frame;
 pub mod hello;
 pub mod ids;
+pub mod place;
 pub mod transport;

@@ -11,14 +11,23 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::task::{Context, Poll, ready};
 
-use interprocess::os::unix::uds_local_socket::{Stream as BlockingStream, tokio::Stream as AsyncStream};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+use interprocess::local_socket::tokio::prelude::*;
+use interprocess::local_socket::traits::StreamCommon;
+use interprocess::local_socket::{GenericFilePath, ListenerOptions};
+use interprocess::os::unix::local_socket::ListenerOptionsExt;
+use interprocess::os::unix::uds_local_socket::{
+    Stream as BlockingStream,
+    tokio::{Listener as AsyncListener, Stream as AsyncStream},
 };
-use tokio::io::unix::AsyncFd;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
+};
 use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use super::control::DESCRIPTORS;
 
@@ -27,6 +36,15 @@ use super::control::DESCRIPTORS;
 pub struct ControlStream(AsyncStream);
 
 impl ControlStream {
+    /// Attaches to a system that listens.
+    ///
+    /// # Errors
+    /// As `connect`.
+    pub async fn connect(path: &Path) -> io::Result<Self> {
+        let name = path.to_fs_name::<GenericFilePath>()?;
+        AsyncStream::connect(name).await.map(ControlStream)
+    }
+
     /// Takes over a connected, non-blocking socket.
     ///
     /// # Errors
@@ -79,6 +97,36 @@ impl ControlStream {
     }
 }
 
+/// Listens for programs that attach from outside.
+#[derive(Debug)]
+pub struct Door(AsyncListener);
+
+impl Door {
+    /// Binds the socket, for this user only. The path must be free.
+    ///
+    /// # Errors
+    /// As `bind`.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let name = path.to_fs_name::<GenericFilePath>()?;
+        // Never `try_overwrite`: it would displace a live listener.
+        ListenerOptions::new().name(name).mode(0o600).reclaim_name(false).create_tokio_as().map(Door)
+    }
+
+    /// Waits for the next one and checks that it runs as this user.
+    ///
+    /// # Errors
+    /// `PermissionDenied` for another user; else as `accept`.
+    pub async fn accept(&self) -> io::Result<ControlStream> {
+        let stream = self.0.accept().await?;
+        let creds = stream.peer_creds()?;
+        if creds.euid() != Some(rustix::process::geteuid().as_raw()) {
+            let who = format!("a program of user {:?} was turned away", creds.euid());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, who));
+        }
+        Ok(ControlStream(stream))
+    }
+}
+
 /// A control link's end in an actor process.
 #[derive(Debug)]
 pub struct BlockingControl(BlockingStream);
@@ -127,7 +175,8 @@ pub fn write_all(socket: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
         match send(socket, bytes, &[]) {
             Ok(written) => bytes = &bytes[written..],
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                let mut wait = [rustix::event::PollFd::from_borrowed_fd(socket, rustix::event::PollFlags::OUT)];
+                let mut wait =
+                    [rustix::event::PollFd::from_borrowed_fd(socket, rustix::event::PollFlags::OUT)];
                 match rustix::event::poll(&mut wait, None) {
                     Ok(_) | Err(rustix::io::Errno::INTR) => {}
                     Err(e) => return Err(e.into()),
@@ -156,7 +205,10 @@ fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], into: &mut VecDeque<OwnedF
         }
     }
     if received.flags.contains(rustix::net::ReturnFlags::CTRUNC) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "descriptors of a control frame were cut off"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "descriptors of a control frame were cut off",
+        ));
     }
     Ok(received.bytes)
 }

@@ -15,8 +15,14 @@ fn main() -> ExitCode {
         for line in std::io::stdin().lock().lines() {
             let line = line?;
             let answer = match line.split_once(' ').unwrap_or((&line, "")) {
-                ("spawn", _) => {
-                    let spec = Spec::new(Setup::default()).output(Output::Silent).hang_limit(None);
+                ("listen", name) => {
+                    sys.listen(name).await.map_or_else(|error| error.to_string(), |()| "listening".into())
+                }
+                ("spawn", name) => {
+                    let mut spec = Spec::new(Setup::default()).output(Output::Silent).hang_limit(None);
+                    if !name.is_empty() {
+                        spec = spec.name(name);
+                    }
                     let actor = sys.spawn_with(spec.restart(Restart::Permanent)).await?;
                     let pid = sys.info(&actor).await?.pid.unwrap_or(0);
                     actors.push(actor);
