@@ -1,5 +1,7 @@
 //! Every fault that a process can commit: how it is seen, what it costs, and that nobody else notices.
 
+#![allow(clippy::unwrap_used)]
+
 use std::time::Duration;
 
 use watertight::event::DeadLetterReason;

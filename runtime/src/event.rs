@@ -27,7 +27,7 @@ pub enum Event {
         took: Duration,
     },
     /// An incarnation has ended, abnormally or not.
-    Exited(CrashReport),
+    Exited(Box<CrashReport>),
     /// An actor has ended for good.
     Ended {
         /// The actor.

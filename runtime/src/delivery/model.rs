@@ -9,7 +9,9 @@ use std::convert::Infallible;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::frame_buffer::FrameBuffer;
+use super::inbox::Inbox;
+use super::outbox::{InHand, Lost, Outbox, Window};
 use crate::wire::frame::{self, ChainLink, ExtensionSet, HEADER, Header, IDEMPOTENT, Kind};
 use crate::wire::ids::{ActorId, LinkId, MessageKey, Sequence};
 

@@ -6,7 +6,8 @@ use std::convert::Infallible;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::inbox::Inbox;
+use super::outbox::{InHand, Lost, Outbox, Window};
 use crate::wire::frame::{self, ChainLink, ExtensionSet, FrameError, HEADER, Header, IDEMPOTENT, Kind};
 use crate::wire::ids::{ActorId, LinkId, MessageKey, Sequence};
 

@@ -174,7 +174,7 @@ async fn one<A: Actor>(actor: &mut A, cx: &mut Context<A>, mailbox: &mut Mailbox
             return;
         }
         Err(error) => {
-            mailbox.refuse(place, &error.into());
+            mailbox.refuse(place, &error);
             return;
         }
     };

@@ -33,7 +33,7 @@ const READS: u32 = 64;
 pub(crate) enum Arrival {
     LinkUp(Box<NewLink>),
     LinkClosed(LinkId),
-    Down(Box<Down>, Option<LinkId>),
+    Down(Down, Option<LinkId>),
     Stop,
     /// An answer that was deferred, given now.
     Reply {
@@ -66,7 +66,7 @@ pub(crate) enum Next {
     /// There may be messages at this place.
     Link(usize),
     /// A monitored actor has ended.
-    Down(Box<Down>),
+    Down(Down),
     /// Everything that has arrived is handled, and the process has been asked to stop.
     Stop,
     /// The supervisor is gone.
@@ -84,7 +84,7 @@ pub(crate) struct Mailbox {
     /// Places that were ready when the budget was used up.
     starved: Vec<usize>,
     ready: Arc<Ready>,
-    downs: VecDeque<Box<Down>>,
+    downs: VecDeque<Down>,
     /// What this process is handling, if its handler is suspended.
     in_hand: Option<(LinkId, Sequence)>,
     turn: u32,
@@ -98,7 +98,7 @@ struct Place {
     signal: Arc<Signal>,
     loaded: bool,
     /// Seen behind everything that this link carries.
-    downs: Vec<Box<Down>>,
+    downs: Vec<Down>,
 }
 
 /// Which links have something to read; filled by their wakers.

@@ -220,7 +220,7 @@ impl Node {
                 }
             }
             ToPeer::IncomingClosed { link } => self.arrive(Arrival::LinkClosed(link)),
-            ToPeer::Down { down, after } => self.arrive(Arrival::Down(Box::new(down), after)),
+            ToPeer::Down { down, after } => self.arrive(Arrival::Down(down, after)),
             ToPeer::Stop => self.arrive(Arrival::Stop),
             ToPeer::Event(event) => {
                 if let Some(events) = &*lock(&self.events) {

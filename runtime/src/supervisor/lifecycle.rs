@@ -234,7 +234,7 @@ impl Supervisor {
         }
         self.kill_children_of(actor);
         self.tell_monitors(actor, &report);
-        self.tell_listeners(&Event::Exited((*report).clone()));
+        self.tell_listeners(&Event::Exited(report.clone()));
         if !matches!(report.verdict, Verdict::Restart { .. }) {
             self.ended_for_good(actor, given_up, &report);
         }

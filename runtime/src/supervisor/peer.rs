@@ -19,7 +19,7 @@ use crate::sync::lock;
 use crate::wire::control::{Ticket, ToPeer, ToSupervisor};
 use crate::wire::conversation::{self, Listener};
 use crate::wire::hello::{Hello, Role};
-use crate::wire::ids::{ActorId, Incarnation, LinkId, SystemId};
+use crate::wire::ids::{ActorId, Incarnation, LinkId};
 use crate::wire::transport::ControlStream;
 
 /// One control link, for as long as it lasts.
