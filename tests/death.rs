@@ -6,18 +6,10 @@ use std::time::{Duration, Instant};
 
 use watertight::spec::Backoff;
 use watertight::{Address, AskError, Event, Executed, Exit, SpawnError, Spec, System};
-use watertight_tests::doomed::{Doomed, is_alive};
+use watertight_tests::doomed::{Doomed, is_alive, signal, wait_until_stopped};
 use watertight_tests::history::read_journal;
 use watertight_tests::specimen::{Add, Commit, Hold, Number, ReplyThenCrash, Setup};
 use watertight_tests::{Fault, Specimen};
-
-fn signal(pid: u32, number: i32) {
-    // SAFETY: a signal to a process touches no memory here.
-    #[allow(unsafe_code)]
-    unsafe {
-        libc::kill(i32::try_from(pid).unwrap(), number);
-    }
-}
 
 async fn pid(sys: &System, actor: &Address<Specimen>) -> watertight::Result<u32> {
     Ok(sys.info(actor).await?.pid.unwrap())
@@ -154,11 +146,7 @@ fn no_actor_outlives_a_killed_supervisor_by_a_second() {
         program.say("stop 2");
         program.say("add 3");
         // The one that stops itself has done so.
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while !std::fs::read_to_string(format!("/proc/{}/stat", pids[2])).unwrap().contains(") T ") {
-            assert!(Instant::now() < deadline, "the actor did not stop");
-            std::thread::yield_now();
-        }
+        wait_until_stopped(pids[2]);
         assert!(pids.iter().all(|&pid| is_alive(pid)));
         program.child.kill().unwrap();
         let killed = Instant::now();

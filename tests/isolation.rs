@@ -8,17 +8,10 @@ use watertight::spec::Backoff;
 use watertight::{
     Address, AskError, Event, Executed, Exit, Phase, Restart, Spec, SystemError, TellError, Unreachable,
 };
+use watertight_tests::doomed::signal;
 use watertight_tests::history::read_journal;
-use watertight_tests::specimen::{Add, AskBack, Bytes, Commit, Number, Pid, Relay, Setup, Slowly};
+use watertight_tests::specimen::{Add, AskBack, Bytes, Commit, Number, Pid, Relay, Setup, Slowly, Work};
 use watertight_tests::{Fault, Specimen};
-
-fn stop_process(pid: u32, number: i32) {
-    // SAFETY: a signal to a process touches no memory here.
-    #[allow(unsafe_code)]
-    unsafe {
-        libc::kill(i32::try_from(pid).unwrap(), number);
-    }
-}
 
 #[test]
 fn a_stopped_consumer_takes_exactly_its_credit_and_every_further_message_is_given_back() {
@@ -26,7 +19,7 @@ fn a_stopped_consumer_takes_exactly_its_credit_and_every_further_message_is_give
         let spec = Spec::<Specimen>::new(Setup::default()).mailbox(16, 1 << 20).hang_limit(None);
         let consumer = sys.spawn_with(spec).await?;
         let pid = consumer.ask(Pid).await?;
-        stop_process(pid, libc::SIGSTOP);
+        signal(pid, libc::SIGSTOP);
         let mut accepted = 0;
         let full = loop {
             match consumer.try_tell(Add(1)) {
@@ -41,7 +34,7 @@ fn a_stopped_consumer_takes_exactly_its_credit_and_every_further_message_is_give
         }
         let waited = consumer.tell(Add(1)).deadline(Duration::from_millis(50)).await;
         assert!(matches!(waited, Err(TellError::Deadline(Add(1)))));
-        stop_process(pid, libc::SIGCONT);
+        signal(pid, libc::SIGCONT);
         assert_eq!(consumer.ask(Add(0)).await?, 16);
         Ok(())
     });
@@ -53,11 +46,11 @@ fn credit_is_bounded_in_bytes_too_and_one_large_message_may_pass_an_empty_window
         let spec = Spec::<Specimen>::new(Setup::default()).mailbox(1000, 4096).hang_limit(None);
         let consumer = sys.spawn_with(spec).await?;
         let pid = consumer.ask(Pid).await?;
-        stop_process(pid, libc::SIGSTOP);
+        signal(pid, libc::SIGSTOP);
         consumer.try_tell(Bytes(vec![0; 100_000]))?;
         let full = consumer.try_tell(Bytes(vec![0; 10])).unwrap_err();
         assert!(matches!(full, TellError::Full(_)), "{full:?}");
-        stop_process(pid, libc::SIGCONT);
+        signal(pid, libc::SIGCONT);
         consumer.ask(Pid).await?;
         Ok(())
     });
@@ -105,13 +98,48 @@ fn a_call_that_would_wait_for_its_own_caller_is_refused_at_once() {
         let first = sys.spawn::<Specimen>(Setup::default()).await?;
         let second = sys.spawn::<Specimen>(Setup::default()).await?;
         let started = std::time::Instant::now();
-        let said = first.ask(AskBack(Some(second.clone()))).deadline(Duration::from_secs(30)).await?;
-        assert!(said.contains("WouldDeadlock"), "{said}");
+        let said = first.ask(AskBack(Some(second.clone()), None)).deadline(Duration::from_secs(30)).await?;
+        assert!(said.contains("was refused"), "{said}");
         assert!(started.elapsed() < Duration::from_secs(4), "it waited for a deadline");
         // Both are well.
         assert_eq!(first.ask(Add(1)).await?, 1);
         assert_eq!(second.ask(Add(1)).await?, 1);
         assert!(sys.balance(Duration::from_secs(5)).await?.is_balanced());
+        Ok(())
+    });
+}
+
+#[test]
+fn a_refused_call_neither_loses_what_stands_before_it_nor_runs_in_the_next_incarnation() {
+    watertight::test(async |sys| {
+        let folder = tempfile::tempdir()?;
+        let journal = folder.path().join("journal").display().to_string();
+        let setup = Setup { journal: Some(journal.clone()), ..Setup::default() };
+        let first = sys.spawn_with(Spec::<Specimen>::new(setup).backoff(Backoff::NONE)).await?;
+        let second = sys.spawn::<Specimen>(Setup::default()).await?;
+        // The second tells the first a number and then asks it, while the first waits; then the first crashes.
+        let died = first.ask(AskBack(Some(second), Some(Fault::Abort))).await.unwrap_err();
+        assert!(matches!(died, AskError::Died { .. }), "{died:?}");
+        first.ask(Pid).await?;
+        let ledger = sys.balance(Duration::from_secs(5)).await?;
+        assert!(ledger.is_balanced(), "{ledger:?}");
+        // In doubt: the one that crashed. Dead: the refused one.
+        assert_eq!((ledger.in_doubt, ledger.dead_lettered), (1, 1), "{ledger:?}");
+        assert_eq!(read_journal(&std::fs::read_to_string(&journal)?).len(), 1);
+        Ok(())
+    });
+}
+
+#[test]
+fn an_actor_that_is_only_busy_is_not_taken_for_hung() {
+    watertight::test(async |sys| {
+        let spec = Spec::<Specimen>::new(Setup::default()).hang_limit(Duration::from_millis(100));
+        let busy = sys.spawn_with(spec).await?;
+        for _ in 0..400 {
+            busy.tell(Work(1000)).await?;
+        }
+        busy.ask(Pid).deadline(Duration::from_secs(30)).await?;
+        assert_eq!(sys.info(&busy).await?.restarts, 0);
         Ok(())
     });
 }
@@ -253,13 +281,13 @@ fn what_a_sender_had_sent_outlives_it_and_what_it_had_not_is_counted() {
         let sender = sys.spawn_with(spec.restart(Restart::Temporary)).await?;
         let process = receiver.ask(Pid).await?;
         sender.ask(Relay(receiver.clone(), 0)).await?;
-        stop_process(process, libc::SIGSTOP);
+        signal(process, libc::SIGSTOP);
         for number in 1..=100 {
             sender.tell(Relay(receiver.clone(), number)).await?;
         }
         let died = sender.ask(Commit(Fault::KillSelf)).await;
         assert!(matches!(died, Err(AskError::Died { .. })), "{died:?}");
-        stop_process(process, libc::SIGCONT);
+        signal(process, libc::SIGCONT);
         let ledger = sys.balance(Duration::from_secs(5)).await?;
         assert!(ledger.is_balanced(), "{ledger:?}");
         let of_receiver = sys.ledger_of(&receiver).await?;

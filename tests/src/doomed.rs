@@ -53,3 +53,23 @@ pub fn is_alive(pid: u32) -> bool {
     let state = stat.rsplit(')').next().unwrap_or_default().trim_start().chars().next();
     !matches!(state, None | Some('Z' | 'X'))
 }
+
+/// Sends a signal; after a SIGSTOP, waits until the process has stopped, which takes a moment.
+pub fn signal(pid: u32, number: i32) {
+    // SAFETY: a signal to a process touches no memory here.
+    #[allow(unsafe_code)]
+    let sent = unsafe { libc::kill(i32::try_from(pid).unwrap(), number) };
+    assert_eq!(sent, 0, "no process {pid}");
+    if number == libc::SIGSTOP {
+        wait_until_stopped(pid);
+    }
+}
+
+/// Waits until a process has stopped.
+pub fn wait_until_stopped(pid: u32) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") T ") {
+        assert!(std::time::Instant::now() < deadline, "process {pid} does not stop");
+        std::thread::yield_now();
+    }
+}

@@ -6,6 +6,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use watertight::ActorId;
 use watertight::prelude::*;
 
 /// Ways to misbehave.
@@ -144,9 +145,9 @@ pub struct ReplyThenCrash;
 #[message(reply = ())]
 pub struct Slowly(pub u64);
 
-/// Asks that actor to ask this one, and says how that ended.
+/// Asks that actor to tell this one a number and to ask it something, and says how that ended; then commits the fault.
 #[message(reply = String)]
-pub struct AskBack(pub Option<Address<Specimen>>);
+pub struct AskBack(pub Option<Address<Specimen>>, pub Option<Fault>);
 
 /// Writes these bytes to its sockets: the first one, which is its control link, or all others.
 #[message]
@@ -181,6 +182,7 @@ impl Actor for Specimen {
         Garbage,
         Relay,
         Bytes,
+        Work,
     );
 
     async fn start(setup: Setup, cx: &mut Context<Self>) -> Result<Self> {
@@ -299,14 +301,19 @@ impl Handler<Slowly> for Specimen {
 }
 
 impl Handler<AskBack> for Specimen {
-    async fn handle(&mut self, AskBack(other): AskBack, cx: &mut Context<Self>) -> Result<String> {
-        match other {
+    async fn handle(&mut self, AskBack(other, fault): AskBack, cx: &mut Context<Self>) -> Result<String> {
+        let Some(other) = other else { return Ok("asked".into()) };
+        let back = cx.address();
+        if cx.sender() == ActorId::PROGRAM {
             // Asks the other to ask this one, which waits here.
-            Some(other) if other != cx.address() => {
-                Ok(format!("{:?}", other.ask(AskBack(Some(cx.address()))).await))
+            let said = format!("{:?}", other.ask(AskBack(Some(back), None)).await);
+            if let Some(fault) = fault {
+                commit(fault);
             }
-            _ => Ok("asked".into()),
+            return Ok(said);
         }
+        other.tell(Number { sender: 7, number: 1 }).await?;
+        Ok(other.ask(AskBack(None, None)).await?)
     }
 }
 
@@ -341,5 +348,19 @@ impl Handler<Relay> for Specimen {
 impl Handler<Bytes> for Specimen {
     async fn handle(&mut self, Bytes(bytes): Bytes, _: &mut Context<Self>) -> Result<u64> {
         Ok(bytes.len() as u64)
+    }
+}
+
+/// Keeps its thread busy for so many microseconds.
+#[message]
+pub struct Work(pub u64);
+
+impl Handler<Work> for Specimen {
+    async fn handle(&mut self, Work(microseconds): Work, _: &mut Context<Self>) -> Result<()> {
+        let end = std::time::Instant::now() + std::time::Duration::from_micros(microseconds);
+        while std::time::Instant::now() < end {
+            std::hint::spin_loop();
+        }
+        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::wire::frame::{self, ExtensionSet, FrameError, HEADER, Header, IDEMPOTENT, Kind};
+use crate::wire::frame::{self, ExtensionSet, FrameError, HEADER, Header, IDEMPOTENT, Kind, WITHDRAWN};
 use crate::wire::ids::{MessageKey, Sequence};
 
 /// Memory beyond this is given back when the log is empty: a burst should not be paid for ever.
@@ -209,6 +209,22 @@ impl Outbox {
         self.whole = self.whole.saturating_sub(settled);
         self.acked = upto;
         Ok(true)
+    }
+
+    /// The receiver has refused the ask of this sequence before its turn, and its asker knows: it must not be run by a
+    /// later incarnation. It still waits for its turn, to be passed over.
+    ///
+    /// # Errors
+    /// [`FrameError::AckBeyondSent`] for what was never sent.
+    pub fn withdraw(&mut self, sequence: Sequence) -> Result<(), FrameError> {
+        if sequence > self.sent {
+            return Err(FrameError::AckBeyondSent { got: sequence, sent: self.sent });
+        }
+        if sequence > self.acked {
+            let at = self.remainder + self.bytes_up_to(Sequence(sequence.0 - 1));
+            frame::add_flag(&mut self.log.bytes_mut()[at..], WITHDRAWN);
+        }
+        Ok(())
     }
 
     /// Makes ready for a new socket to the same incarnation, which knows what it has from the old one.

@@ -26,7 +26,7 @@ use crate::process::recorder::Recorder;
 use crate::wire::codec::{self, DecodeError};
 use crate::wire::control::{Ticket, ToSupervisor};
 use crate::wire::conversation::Listener;
-use crate::wire::frame::{BODY_LIMIT, ChainLink, FrameError, Header, Kind, Status};
+use crate::wire::frame::{BODY_LIMIT, ChainLink, FrameError, Header, Kind, Status, WITHDRAWN};
 use crate::wire::hello::Role;
 use crate::wire::ids::{ActorId, LinkId, MessageKey, RawAddress, Sequence};
 use crate::wire::transport::BlockingControl;
@@ -146,7 +146,10 @@ async fn serve<A: Actor>(actor: &mut A, cx: &mut Context<A>, mut mailbox: Mailbo
         if cx.stopping {
             return true;
         }
-        match poll_fn(|task| mailbox.poll_next(task)).await {
+        let next = poll_fn(|task| mailbox.poll_next(task)).await;
+        // What is settled without a handler is progress too.
+        cx.progress();
+        match next {
             Next::Link(place) => one::<A>(actor, cx, &mut mailbox, place).await,
             Next::Down(down) => own::<A>(actor, cx, &mut mailbox, &down).await,
             Next::Stop => return false,
@@ -211,9 +214,14 @@ async fn handle<A: Actor>(
     mailbox: &mut Mailbox,
     in_hand: Option<(LinkId, Sequence)>,
 ) {
+    let recorder = Arc::clone(&cx.node.recorder);
+    recorder.add_progress();
     let mut handler = pin!(message.handle(actor, cx));
     poll_fn(|task| {
-        if call::polling(|| handler.as_mut().poll(task)).is_ready() {
+        let polled = call::polling(|| handler.as_mut().poll(task));
+        // A step of a message is progress, whether it was the last or not.
+        recorder.add_progress();
+        if polled.is_ready() {
             return Poll::Ready(());
         }
         mailbox.pump(task, in_hand);
@@ -241,7 +249,7 @@ fn take<A: Actor>(link: &mut InLink, cx: &mut Context<A>) -> Result<Taken<Any<A>
     let (id, sender, reply_address, answers_only) =
         (link.id, link.sender, link.reply_address, link.answers_only);
     let Some(frame) = link.inbox.next()? else { return Ok(Taken::Nothing) };
-    let Header { kind, sequence, key, attempt, .. } = frame.header;
+    let Header { kind, flags, sequence, key, attempt, .. } = frame.header;
     if matches!(kind, Kind::Answer | Kind::Adopt) {
         Mailbox::answer(&cx.node, sender, kind, frame.body);
         link.row.start(sequence, key);
@@ -254,8 +262,11 @@ fn take<A: Actor>(link: &mut InLink, cx: &mut Context<A>) -> Result<Taken<Any<A>
     }
     let deadline = frame.extensions.deadline();
     let is_ask = kind == Kind::Ask;
-    if link.refused.front() == Some(&sequence) {
-        link.refused.pop_front();
+    let refused_here = link.refused.front() == Some(&sequence);
+    if refused_here || (is_ask && flags & WITHDRAWN != 0) {
+        if refused_here {
+            link.refused.pop_front();
+        }
         link.row.skip(sequence);
         link.settle(sequence);
         return Ok(Taken::Settled);

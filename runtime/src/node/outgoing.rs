@@ -436,7 +436,12 @@ impl State {
                 }
                 Kind::Reply => {
                     let status = Status::from_byte(frame.header.flags).ok_or(FrameError::Reserved)?;
-                    outbox.acknowledge(sequence)?;
+                    if status == Status::WouldDeadlock {
+                        // Refused before its turn: what stands before it still waits, and it must not run later.
+                        outbox.withdraw(sequence)?;
+                    } else {
+                        outbox.acknowledge(sequence)?;
+                    }
                     pending.end(sequence, Outcome::Reply(status, frame.body.to_vec()));
                 }
                 Kind::Forwarded => {

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::report::Hang;
+use crate::wire::ids::{LinkId, Sequence};
 
 /// One look at an actor.
 #[derive(Clone, Copy, Debug)]
@@ -14,8 +15,8 @@ pub(crate) struct Sample {
     pub(crate) progress: u64,
     /// Its event loop sleeps.
     pub(crate) parked: bool,
-    /// A message is in hand.
-    pub(crate) in_hand: bool,
+    /// The message in hand, if one is.
+    pub(crate) in_hand: Option<(LinkId, Sequence)>,
     /// The signal that has stopped its process, if one has.
     pub(crate) stopped: Option<i32>,
 }
@@ -24,16 +25,17 @@ pub(crate) struct Sample {
 #[derive(Debug)]
 pub(crate) struct Watch {
     progress: u64,
+    in_hand: Option<(LinkId, Sequence)>,
     /// Unparked without progress since then.
     stuck_since: Option<Instant>,
-    /// Suspended in one message since then.
+    /// In one and the same message since then.
     waiting_since: Option<Instant>,
     stopped_since: Option<Instant>,
 }
 
 impl Watch {
     pub(crate) fn new() -> Self {
-        Watch { progress: 0, stuck_since: None, waiting_since: None, stopped_since: None }
+        Watch { progress: 0, in_hand: None, stuck_since: None, waiting_since: None, stopped_since: None }
     }
 
     /// Takes a sample at `now`; says whether the actor hangs, by its limits.
@@ -46,10 +48,12 @@ impl Watch {
     ) -> Option<Hang> {
         let moved = sample.progress != self.progress;
         self.progress = sample.progress;
+        let same = sample.in_hand.is_some() && sample.in_hand == self.in_hand;
+        self.in_hand = sample.in_hand;
         let since = |holds: bool, since: Option<Instant>| holds.then(|| since.unwrap_or(now));
         self.stopped_since = since(sample.stopped.is_some(), self.stopped_since);
         self.stuck_since = since(!moved && !sample.parked && sample.stopped.is_none(), self.stuck_since);
-        self.waiting_since = since(!moved && sample.parked && sample.in_hand, self.waiting_since);
+        self.waiting_since = since(same, self.waiting_since);
         let over = |since: Option<Instant>, limit: Option<Duration>| {
             since.zip(limit).is_some_and(|(since, limit)| now.saturating_duration_since(since) >= limit)
         };
@@ -72,7 +76,8 @@ pub(crate) fn period(limit: Duration) -> Duration {
 mod tests {
     use super::*;
 
-    const BUSY: Sample = Sample { progress: 7, parked: false, in_hand: true, stopped: None };
+    const MESSAGE: Option<(LinkId, Sequence)> = Some((LinkId(1), Sequence(5)));
+    const BUSY: Sample = Sample { progress: 7, parked: false, in_hand: MESSAGE, stopped: None };
     const LIMIT: Option<Duration> = Some(Duration::from_millis(100));
 
     /// Feeds samples 10 ms apart and says at which one a hang was found.
@@ -116,6 +121,8 @@ mod tests {
     fn awaiting_has_a_limit_of_its_own() {
         let waiting = Sample { parked: true, ..BUSY };
         assert_eq!(run([waiting; 30], LIMIT).unwrap().1, Hang::Waiting);
-        assert_eq!(run([Sample { in_hand: false, ..waiting }; 30], LIMIT), None);
+        let next = (0..30).map(|n| Sample { in_hand: Some((LinkId(1), Sequence(n / 8))), ..waiting });
+        assert_eq!(run(next, LIMIT), None, "each message has its own time");
+        assert_eq!(run([Sample { in_hand: None, ..waiting }; 30], LIMIT), None);
     }
 }

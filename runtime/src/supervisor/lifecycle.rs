@@ -366,11 +366,13 @@ impl Supervisor {
             if child.phase != Phase::Running || child.killed_for.is_some() {
                 continue;
             }
-            let in_hand = await_limit.is_some()
-                && peer.incoming.iter().any(|link| {
-                    let row = self.links.get(link).and_then(|link| link.receiver_row.as_ref());
-                    row.is_some_and(|row| row.read().is_ok_and(|state| state.in_hand.is_some()))
-                });
+            // Only where it matters: it means looking at every row.
+            let in_hand = await_limit.and_then(|_| {
+                peer.incoming.iter().find_map(|id| {
+                    let (sequence, _) = self.links.get(id)?.receiver_row.as_ref()?.read().ok()?.in_hand?;
+                    Some((*id, sequence))
+                })
+            });
             let sample = Sample {
                 progress: peer.page.progress(),
                 parked: peer.page.is_parked(),

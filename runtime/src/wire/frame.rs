@@ -98,12 +98,15 @@ impl Status {
 /// In the flags of [`Kind::Tell`] and [`Kind::Ask`]: the message may be handled more than once.
 pub const IDEMPOTENT: u8 = 1;
 
+/// In the flags of [`Kind::Ask`]: an earlier incarnation refused it, and its asker knows; to be passed over.
+pub const WITHDRAWN: u8 = 2;
+
 /// The fixed part of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// What the frame is.
     pub kind: Kind,
-    /// [`IDEMPOTENT`] on messages, a [`Status`] on replies, else zero.
+    /// [`IDEMPOTENT`] and [`WITHDRAWN`] on messages, a [`Status`] on replies, else zero.
     pub flags: u8,
     /// 1, and one more at each redelivery.
     pub attempt: u8,
@@ -262,6 +265,13 @@ pub fn peek(bytes: &[u8]) -> Option<(usize, Header)> {
 pub fn set_attempt(bytes: &mut [u8], attempt: u8) {
     if let Some(at) = bytes.get_mut(6) {
         *at = attempt;
+    }
+}
+
+/// Sets a flag of the frame that starts at `bytes[0]`.
+pub fn add_flag(bytes: &mut [u8], flag: u8) {
+    if let Some(flags) = bytes.get_mut(5) {
+        *flags |= flag;
     }
 }
 
