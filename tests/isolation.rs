@@ -255,8 +255,9 @@ fn an_actor_that_will_not_stop_is_killed_at_the_end_of_its_grace() {
         let grace = Duration::from_millis(200);
         let spec = Spec::<Specimen>::new(Setup::default()).stop_grace(grace).hang_limit(None);
         let actor = sys.spawn_with(spec).await?;
+        // Joined to it, so that what is told is with it before the stop is.
+        actor.ask(Pid).await?;
         actor.tell(Commit(Fault::Loop)).await?;
-        tokio::task::yield_now().await;
         sys.stop(&actor).await?;
         let exit = events
             .wait_for(|event| match event {

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::System;
 use crate::error::Result;
 use crate::node::mailbox::{Mailbox, Next};
+use crate::node::turn::Turn;
 use crate::node::{Identity, Node};
 use crate::process::recorder::Recorder;
 use crate::process::{capture, descriptors};
@@ -57,12 +58,20 @@ where
     let supervisor =
         std::thread::Builder::new().name("supervisor".into()).spawn(move || supervisor::run(begin))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(async {
+    let turn = Turn::new();
+    let result = runtime.block_on(turn.run(async {
         let (arrivals, arriving) = mpsc::unbounded_channel();
         let control = ControlStream::new(program)?;
         let identity =
             Identity { system, actor: ActorId::PROGRAM, incarnation: Incarnation(1), name: "program".into() };
-        let node = Node::new(identity, Some(Role::Program), control.writer()?, Arc::new(page), arrivals);
+        let node = Node::new(
+            identity,
+            Some(Role::Program),
+            control.writer()?,
+            Arc::new(page),
+            arrivals,
+            Some(Arc::clone(&turn)),
+        );
         tokio::spawn(listen(Arc::clone(&node), control, Listener::new(Role::Supervisor, system)));
         let stop = Arc::new(Notify::new());
         let mailbox = Mailbox::new(Arc::clone(&node), arriving);
@@ -74,7 +83,7 @@ where
         };
         shut_down(&node).await;
         Ok::<_, std::io::Error>(result)
-    })?;
+    }))?;
     drop(runtime);
     let supervisor =
         supervisor.join().map_err(|_| std::io::Error::other("the supervisor's thread panicked"))??;
@@ -127,7 +136,7 @@ pub(crate) async fn attach(name: &str) -> std::result::Result<Arc<Node>, AttachE
         name: ticket.name,
     };
     let (arrivals, arriving) = mpsc::unbounded_channel();
-    let node = Node::new(identity, None, control.writer()?, Arc::new(Recorder::open(page)?), arrivals);
+    let node = Node::new(identity, None, control.writer()?, Arc::new(Recorder::open(page)?), arrivals, None);
     tokio::spawn(listen(Arc::clone(&node), control, listener));
     let mailbox = Mailbox::new(Arc::clone(&node), arriving);
     tokio::spawn(take_answers(Arc::clone(&node), mailbox, Arc::default()));

@@ -4,6 +4,7 @@
 //! - [`Node`]: who this process is, and its conversation with the supervisor.
 //! - [`outgoing`]: one link on which this process sends; [`driver`] moves its bytes; [`pending`] keeps its asks.
 //! - [`mailbox`]: all links on which this process is sent to; [`incoming`] is one of them.
+//! - [`turn`]: polls the drivers beside the future that the process lives in.
 //! - [`call`]: the message in whose handling this thread is.
 
 use std::collections::HashMap;
@@ -29,9 +30,11 @@ mod incoming;
 pub(crate) mod mailbox;
 pub(crate) mod outgoing;
 mod pending;
+pub(crate) mod turn;
 
 use mailbox::Arrival;
 use outgoing::OutLink;
+use turn::Turn;
 
 pub(crate) use incoming::{InLink, LinkError};
 pub(crate) use pending::Outcome;
@@ -54,6 +57,8 @@ pub(crate) struct Node {
     requests: Mutex<Requests>,
     links: Mutex<Links>,
     arrivals: mpsc::UnboundedSender<Arrival>,
+    /// What polls the drivers of outgoing links; without one they are tasks.
+    turn: Option<Arc<Turn>>,
     events: Mutex<Option<mpsc::UnboundedSender<Event>>>,
 }
 
@@ -90,6 +95,7 @@ impl Node {
         control: OwnedFd,
         recorder: Arc<Recorder>,
         arrivals: mpsc::UnboundedSender<Arrival>,
+        turn: Option<Arc<Turn>>,
     ) -> Arc<Node> {
         let node = Arc::new(Node {
             speaker: Mutex::new(Speaker { control, scratch: Vec::new() }),
@@ -98,6 +104,7 @@ impl Node {
             requests: Mutex::default(),
             links: Mutex::default(),
             arrivals,
+            turn,
             events: Mutex::default(),
             identity,
         });
@@ -178,7 +185,11 @@ impl Node {
             links.by_address.insert(address, Arc::clone(&link));
             link
         };
-        self.runtime.spawn(driver::drive(Arc::clone(&link)));
+        let driver = driver::drive(Arc::clone(&link));
+        match &self.turn {
+            Some(turn) => turn.add(driver),
+            None => drop(self.runtime.spawn(driver)),
+        }
         self.ask_supervisor(Request::Link { address }, Waiting::Link(Arc::clone(&link)));
         Ok(link)
     }

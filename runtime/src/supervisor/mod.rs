@@ -135,13 +135,15 @@ pub(crate) fn run(begin: Begin) -> std::io::Result<End> {
         let mut look = tokio::time::interval(supervisor.look_period());
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         while !supervisor.over {
+            // Before sleeping: the runtime's timers have steps of a millisecond, and a restart at once is due now.
+            supervisor.act_on_timers(Instant::now());
             let due = supervisor.timers.next().map(tokio::time::Instant::from_std);
             let far = tokio::time::Instant::now() + Duration::from_secs(3600);
             tokio::select! {
                 biased;
                 Some(happening) = spawn_results.recv() => supervisor.act(happening),
                 Some(happening) = incoming.recv() => supervisor.act(happening),
-                () = tokio::time::sleep_until(due.unwrap_or(far)) => supervisor.act_on_timers(Instant::now()),
+                () = tokio::time::sleep_until(due.unwrap_or(far)) => {}
                 _ = look.tick() => {
                     supervisor.look_for_hangs(Instant::now());
                     if look.period() != supervisor.look_period() {

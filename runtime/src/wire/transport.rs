@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::task::{Context, Poll, ready};
 
@@ -32,8 +32,20 @@ use tokio::io::unix::AsyncFd;
 use super::control::DESCRIPTORS;
 
 /// A control link's end in the supervisor or the program.
+///
+/// Registered for reading only, as a data link is: room is watched for only while there is none.
 #[derive(Debug)]
-pub struct ControlStream(AsyncStream);
+pub struct ControlStream(AsyncFd<Registered>);
+
+/// The reactor asks for a number, and interprocess gives a borrowed descriptor.
+#[derive(Debug)]
+struct Registered(BlockingStream);
+
+impl AsRawFd for Registered {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
 
 impl ControlStream {
     /// Attaches to a system that listens.
@@ -42,15 +54,20 @@ impl ControlStream {
     /// As `connect`.
     pub async fn connect(path: &Path) -> io::Result<Self> {
         let name = path.to_fs_name::<GenericFilePath>()?;
-        AsyncStream::connect(name).await.map(ControlStream)
+        ControlStream::from_stream(AsyncStream::connect(name).await?)
     }
 
-    /// Takes over a connected, non-blocking socket.
+    fn from_stream(stream: AsyncStream) -> io::Result<Self> {
+        ControlStream::new(OwnedFd::try_from(stream)?)
+    }
+
+    /// Takes over a connected socket and makes it non-blocking.
     ///
     /// # Errors
     /// When it cannot be registered with the runtime.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
-        Ok(ControlStream(AsyncStream::try_from(socket)?))
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        Ok(ControlStream(register(Registered(BlockingStream::from(socket)), Interest::READABLE)?))
     }
 
     /// Reads into `buffer`, and descriptors into `descriptors`; 0 at the end. A peer that left unread data behind
@@ -59,8 +76,14 @@ impl ControlStream {
     /// # Errors
     /// As `recvmsg`.
     pub async fn read(&self, buffer: &mut [u8], descriptors: &mut VecDeque<OwnedFd>) -> io::Result<usize> {
-        let socket = self.0.inner();
-        socket.async_io(Interest::READABLE, || receive(socket.as_fd(), buffer, descriptors)).await
+        loop {
+            let mut ready = self.0.readable().await?;
+            match self.try_read(buffer, descriptors) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                // Even if it did not fill the buffer: a read stops where descriptors begin or end, with more behind it.
+                read => return read,
+            }
+        }
     }
 
     /// Reads what is there now.
@@ -68,7 +91,7 @@ impl ControlStream {
     /// # Errors
     /// `WouldBlock` when nothing is; else as `recvmsg`.
     pub fn try_read(&self, buffer: &mut [u8], descriptors: &mut VecDeque<OwnedFd>) -> io::Result<usize> {
-        receive(self.0.inner().as_fd(), buffer, descriptors)
+        receive(self.0.get_ref().0.as_fd(), buffer, descriptors)
     }
 
     /// Writes what fits now; the descriptors go with the first byte.
@@ -76,16 +99,16 @@ impl ControlStream {
     /// # Errors
     /// `WouldBlock` when nothing fits; else as `sendmsg`.
     pub fn try_write(&self, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Result<usize> {
-        let socket = self.0.inner();
-        socket.try_io(Interest::WRITABLE, || send(socket.as_fd(), bytes, descriptors))
+        send(self.0.get_ref().0.as_fd(), bytes, descriptors)
     }
 
-    /// Waits until something fits.
+    /// Waits until something fits, perhaps a little less than could be written.
     ///
     /// # Errors
-    /// As the runtime's reactor.
+    /// When no descriptor is to be had for the watch.
     pub async fn writable(&self) -> io::Result<()> {
-        self.0.inner().writable().await
+        let room = Room::watch(self.0.get_ref().0.as_fd())?;
+        std::future::poll_fn(|cx| room.poll(cx)).await
     }
 
     /// A second descriptor, for writing from other threads.
@@ -93,7 +116,7 @@ impl ControlStream {
     /// # Errors
     /// As `dup`.
     pub fn writer(&self) -> io::Result<OwnedFd> {
-        Ok(rustix::io::fcntl_dupfd_cloexec(&self.0, 3)?)
+        Ok(rustix::io::fcntl_dupfd_cloexec(self.0.get_ref().0.as_fd(), 3)?)
     }
 }
 
@@ -123,7 +146,7 @@ impl Door {
             let who = format!("a program of user {:?} was turned away", creds.euid());
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, who));
         }
-        Ok(ControlStream(stream))
+        ControlStream::from_stream(stream)
     }
 }
 
@@ -228,9 +251,9 @@ fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Re
     }
 }
 
-// Deprecated in favour of an unsafe constructor, for types that may lie about their descriptor; an `OwnedFd` does not.
+// Deprecated in favour of an unsafe constructor, for types that may lie about their descriptor; these do not.
 #[allow(deprecated)]
-fn register(socket: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+fn register<S: AsRawFd>(socket: S, interest: Interest) -> io::Result<AsyncFd<S>> {
     AsyncFd::with_interest(socket, interest)
 }
 
@@ -300,8 +323,7 @@ impl DataSocket {
     /// # Errors
     /// When no descriptor is to be had.
     pub fn watch_room(&self) -> io::Result<Room> {
-        let twin = rustix::io::fcntl_dupfd_cloexec(&self.0, 3)?;
-        Ok(Room(register(twin, Interest::WRITABLE)?))
+        Room::watch(self.0.as_fd())
     }
 }
 
@@ -310,6 +332,11 @@ impl DataSocket {
 pub struct Room(AsyncFd<OwnedFd>);
 
 impl Room {
+    fn watch(socket: BorrowedFd<'_>) -> io::Result<Room> {
+        let twin = rustix::io::fcntl_dupfd_cloexec(socket, 3)?;
+        Ok(Room(register(twin, Interest::WRITABLE)?))
+    }
+
     /// Ready when there is room.
     ///
     /// # Errors
