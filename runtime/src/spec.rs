@@ -73,7 +73,8 @@ pub enum Output {
     Labelled,
     /// To the program's, as they are.
     Plain,
-    /// Nowhere; the last lines of standard error still reach the crash report.
+    /// Nowhere; the last lines of standard error still reach the crash report, and the report still reaches those who
+    /// listen for events, but not the log.
     Silent,
 }
 

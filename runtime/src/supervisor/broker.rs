@@ -279,7 +279,8 @@ impl Supervisor {
             peer.free_slot(slot);
         }
         match state {
-            Some(Ok(state)) if sent.is_none_or(|sent| state.cursor <= sent.sent) => {
+            // Against what was appended: that is recorded before the message leaves, what was sent only afterwards.
+            Some(Ok(state)) if sent.is_none_or(|sent| state.cursor <= sent.appended) => {
                 link.processed += state.processed;
                 link.skipped += state.skipped;
                 link.resume_after = state.cursor;

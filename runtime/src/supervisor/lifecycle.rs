@@ -220,8 +220,11 @@ impl Supervisor {
             child.history.decide(life, Instant::now(), jitter())
         };
         child.last_report = Some(report.clone());
-        if !report.exit.is_normal() {
-            tracing::warn!("{report}");
+        match child.request.options.output {
+            _ if report.exit.is_normal() => {}
+            // Whoever wants to hear nothing of an actor still gets its reports as events.
+            Output::Silent => tracing::debug!("{report}"),
+            _ => tracing::warn!("{report}"),
         }
         let given_up = matches!(report.verdict, Verdict::GivenUp { .. });
         if let Verdict::Restart { after, .. } = report.verdict {
