@@ -28,7 +28,7 @@ mod worker;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use watertight::prelude::*;
@@ -36,6 +36,10 @@ use watertight::prelude::*;
 use faults::TRIALS;
 use report::Report;
 use topology::Topology;
+
+/// After so long no further trial is begun. Where all is well the whole takes a third of it; where messages are lost,
+/// every trial waits for the deadlines of asks.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// Strikes one actor with every fault there is, under load, and checks what it cost the others.
 #[derive(Parser)]
@@ -84,6 +88,13 @@ async fn all_trials(sys: System, folder: &Path, report: &mut Report, began: Inst
     let mut topology = Topology::new(sys, folder).await?;
     report.begin(&topology.processes().await?)?;
     for trial in &TRIALS {
+        if began.elapsed() > LIMIT {
+            report.gave_up(
+                trial.name,
+                &Error::new(format!("left out, because {} s have passed", LIMIT.as_secs())),
+            )?;
+            break;
+        }
         match topology.suffer(trial).await {
             Ok(row) => report.add(row)?,
             // The fault was never seen, or the victim never came back: what would follow says nothing.

@@ -14,7 +14,7 @@ use super::journal::{How, Journal, Line, Mark, Outcome, Party, now_us};
 use super::worker::{Answer, Worker};
 
 /// Longer than any fault takes to be noticed, so that an ask that ends by it is worth a look.
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(3);
 
 /// Asks that have been sent and have not ended.
 pub type Open = JoinSet<Result<()>>;

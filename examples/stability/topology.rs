@@ -36,7 +36,9 @@ pub const HANG_LIMIT: Duration = Duration::from_millis(500);
 /// The victim's memory limit: ample for its work.
 const MEMORY: u64 = 64 << 20;
 /// Longest wait for the victim to die or to be back: far above the hang limit, on a busy machine too.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(4);
+/// Longest wait for the runtime's ledger to come out even.
+const BALANCE: Duration = Duration::from_secs(2);
 /// More restarts than all trials together need.
 const RESTARTS: u32 = 1000;
 
@@ -248,7 +250,7 @@ impl Topology {
 
     /// Waits for quiet, then reads the journals and both ledgers.
     async fn settle(&mut self, row: &mut Row) -> Result<()> {
-        row.balanced = self.sys.balance(PATIENCE / 2).await?.is_balanced();
+        row.balanced = self.sys.balance(BALANCE).await?.is_balanced();
         let before = std::mem::take(&mut self.ledger);
         for (_, worker) in &self.workers {
             self.ledger += self.sys.ledger_of(worker).await?;

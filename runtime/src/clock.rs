@@ -3,10 +3,20 @@
 use std::time::{Duration, Instant};
 
 /// Now, in nanoseconds.
+#[cfg(not(test))]
 pub(crate) fn now() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     // The monotonic clock counts from the machine's start: never negative, and 64 bits last five centuries.
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// In unit tests, by the runtime's clock, which can be paused.
+#[cfg(test)]
+pub(crate) fn now() -> u64 {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    let now = tokio::time::Instant::now().into_std();
+    let since = now.saturating_duration_since(*START.get_or_init(Instant::now));
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The point in time `wait` from now, in nanoseconds.
@@ -21,5 +31,5 @@ pub(crate) fn until(deadline: u64) -> Duration {
 
 /// `deadline` for this process's timers.
 pub(crate) fn instant(deadline: u64) -> Instant {
-    Instant::now() + until(deadline)
+    tokio::time::Instant::now().into_std() + until(deadline)
 }

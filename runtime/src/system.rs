@@ -339,7 +339,7 @@ impl std::fmt::Debug for System {
 /// The events of a system, in order; from [`System::events`].
 #[derive(Debug)]
 pub struct Events {
-    receiver: tokio::sync::mpsc::UnboundedReceiver<Event>,
+    receiver: tokio::sync::mpsc::Receiver<Event>,
 }
 
 impl Events {

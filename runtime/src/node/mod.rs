@@ -59,7 +59,7 @@ pub(crate) struct Node {
     arrivals: mpsc::UnboundedSender<Arrival>,
     /// What polls the drivers of outgoing links; without one they are tasks.
     turn: Option<Arc<Turn>>,
-    events: Mutex<Option<mpsc::UnboundedSender<Event>>>,
+    events: Mutex<Option<Listening>>,
 }
 
 #[derive(Default)]
@@ -78,6 +78,26 @@ enum Waiting {
 struct Links {
     by_address: HashMap<RawAddress, Arc<OutLink>>,
     by_id: HashMap<LinkId, Arc<OutLink>>,
+}
+
+/// Events that may wait for a listener; then it misses some, and is told how many.
+const EVENTS: usize = 1 << 16;
+
+struct Listening {
+    sender: mpsc::Sender<Event>,
+    missed: u64,
+}
+
+impl Listening {
+    fn tell(&mut self, event: Event) {
+        if self.missed > 0 && self.sender.try_send(Event::Missed(self.missed)).is_ok() {
+            self.missed = 0;
+        }
+        // A listener that has gone misses nothing that it wants.
+        if self.missed > 0 || self.sender.try_send(event).is_err() {
+            self.missed += 1;
+        }
+    }
 }
 
 /// Every node of this process: an address that arrives in a message finds its way through here. A test process may
@@ -234,9 +254,8 @@ impl Node {
             ToPeer::Down { down, after } => self.arrive(Arrival::Down(down, after)),
             ToPeer::Stop => self.arrive(Arrival::Stop),
             ToPeer::Event(event) => {
-                if let Some(events) = &*lock(&self.events) {
-                    // A listener that has gone needs no events.
-                    let _ = events.send(*event);
+                if let Some(listening) = &mut *lock(&self.events) {
+                    listening.tell(*event);
                 }
             }
             // A ticket is for a process that does not have one yet.
@@ -275,9 +294,9 @@ impl Node {
     }
 
     /// Sends every event of the system into a channel from now on.
-    pub(crate) fn listen(&self) -> mpsc::UnboundedReceiver<Event> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        *lock(&self.events) = Some(sender);
+    pub(crate) fn listen(&self) -> mpsc::Receiver<Event> {
+        let (sender, receiver) = mpsc::channel(EVENTS);
+        *lock(&self.events) = Some(Listening { sender, missed: 0 });
         receiver
     }
 
@@ -359,3 +378,6 @@ impl Speaker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,6 +64,8 @@ pub(super) struct State {
     pub(super) row: Option<OutgoingRow>,
     pub(super) link: Option<LinkId>,
     redelivery: u8,
+    /// Everything up to here was settled when this incarnation of the receiver began.
+    base: Sequence,
     /// The driver runs soon and will write what has collected.
     pub(super) burst: bool,
     /// The socket is full; the driver waits for room.
@@ -103,6 +105,7 @@ impl OutLink {
                 row: None,
                 link: None,
                 redelivery: 1,
+                base: Sequence::ZERO,
                 burst: false,
                 blocked: false,
                 broken: false,
@@ -201,7 +204,10 @@ impl OutLink {
                 state.flush();
                 state.wake_driver();
             }
-            // The supervisor sees the peer's end close and joins the two again at its next start.
+            // It has died already; the supervisor joins the two again at its next start.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                tracing::debug!("a link's other end is gone")
+            }
             Err(error) => tracing::error!(%error, "a link could not be taken up"),
         }
         self.changed.notify_waiters();
@@ -240,11 +246,16 @@ impl OutLink {
                 }
             }
             None => {
+                if let (Some(node), Some(link)) = (self.node.upgrade(), state.link) {
+                    let processed = state.outbox.acked().0.saturating_sub(state.base.0);
+                    node.say(&ToSupervisor::ProcessedUntold { link, processed });
+                }
                 for lost in state.outbox.receiver_died_untold() {
                     self.lose(&mut state, &lost, DeadLetterReason::InDoubt, report);
                 }
             }
         }
+        state.base = state.outbox.acked();
         self.changed.notify_waiters();
     }
 

@@ -306,10 +306,10 @@ impl Supervisor {
         }
     }
 
-    /// A message counts as processed although its handler did not return: its reply had left.
-    pub(super) fn answered_in_hand(&mut self, sender: PeerId, id: LinkId) {
+    /// Messages count as processed that the dead receiver's recorder did not show: the sender had its word for them.
+    pub(super) fn add_processed(&mut self, sender: PeerId, id: LinkId, count: u64) {
         if let Some(link) = self.links.get_mut(&id).filter(|link| link.sender == Some(sender)) {
-            link.processed += 1;
+            link.processed = link.processed.saturating_add(count);
         }
     }
 

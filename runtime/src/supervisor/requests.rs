@@ -25,7 +25,8 @@ impl Supervisor {
             ToSupervisor::Goodbye { finished } => self.goodbye(peer, finished),
             ToSupervisor::Request { number, request } => self.asked(peer, number, request),
             ToSupervisor::LinkDrained { link } => self.drained(peer, link),
-            ToSupervisor::AnsweredInHand { link } => self.answered_in_hand(peer, link),
+            ToSupervisor::AnsweredInHand { link } => self.add_processed(peer, link, 1),
+            ToSupervisor::ProcessedUntold { link, processed } => self.add_processed(peer, link, processed),
             ToSupervisor::LinkForgotten { link } => self.forgotten(peer, link),
             ToSupervisor::BadPeer { link, reason } => self.bad_peer(peer, link, &reason),
             ToSupervisor::DeadLetters { link, receiver, reason, key, count } => {

@@ -40,6 +40,8 @@ pub enum ToSupervisor {
     LinkDrained { link: LinkId },
     /// The message that a dead receiver had in hand on this link had been answered: it counts as processed.
     AnsweredInHand { link: LinkId },
+    /// So many messages on this link had been acknowledged by a dead receiver whose recorder could not be believed.
+    ProcessedUntold { link: LinkId, processed: u64 },
     /// The receiver of this link has ended, and everything that waited for it is settled here.
     LinkForgotten { link: LinkId },
     /// The peer on this link sent what is no frame.

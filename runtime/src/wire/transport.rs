@@ -4,8 +4,10 @@
 //! program ([`ControlStream`]), blocking in an actor process, where one thread does nothing but read
 //! ([`BlockingControl`]). Descriptors travel on them, so every read is a `recvmsg`: a plain read would discard them.
 //!
-//! Data links are bare sockets ([`DataSocket`]) registered for reading only. Registered for both, as a stream is, the
-//! kernel would wake the sender each time the receiver empties the socket, for a readiness that nobody waits for.
+//! Data links are bare sockets ([`DataSocket`]) registered for both directions. The kernel then wakes the sender each time
+//! the receiver takes something from the socket; that is wanted: it brings the sender's core out of its sleep while the
+//! receiver still works, so that the reply finds it awake (an ask on two cores: 1.1 instead of 1.4 of a bare ping-pong).
+//! Control links are registered for reading only: nobody waits there by the microsecond.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -267,7 +269,7 @@ impl DataSocket {
     /// # Errors
     /// When it cannot be registered with the runtime.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
-        Ok(DataSocket(register(socket, Interest::READABLE)?))
+        Ok(DataSocket(register(socket, Interest::READABLE | Interest::WRITABLE)?))
     }
 
     /// Reads into `space` as soon as something is there; 0 at the end. A read that does not fill `space` has emptied
