@@ -7,3 +7,11 @@ pub mod history;
 pub mod specimen;
 
 pub use specimen::{Fault, Specimen};
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/writing-actors.md")]
+pub struct WritingActors;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
