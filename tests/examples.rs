@@ -2,14 +2,35 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
-/// Runs an example that `cargo test --workspace` has built.
+/// Where the examples are. Those with unit tests of their own are built by `cargo test` as tests only, so they are built
+/// here as what they are, once.
+fn folder_of_examples() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let profile = Path::new(env!("CARGO_BIN_EXE_doomed")).parent().unwrap();
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--package", "watertight-examples", "--examples", "--target-dir"]);
+        build.arg(profile.parent().unwrap());
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        let built = build.output().unwrap();
+        assert!(
+            built.status.success(),
+            "the examples do not build: {}",
+            String::from_utf8_lossy(&built.stderr)
+        );
+        profile.join("examples")
+    })
+}
+
+/// Runs an example.
 fn example(name: &str, arguments: &[&str]) -> Output {
-    let target = PathBuf::from(env!("CARGO_BIN_EXE_doomed"));
-    let path = target.parent().unwrap().join("examples").join(name);
-    assert!(path.exists(), "{} is missing: build it with `cargo build --examples`", path.display());
+    let path = folder_of_examples().join(name);
     // Away from the workspace, so that no example reads it by default.
     let folder = tempfile::tempdir().unwrap();
     Command::new(path).args(arguments).current_dir(folder.path()).env("RUST_BACKTRACE", "0").output().unwrap()
@@ -48,7 +69,8 @@ fn the_stability_claim_holds() {
 #[test]
 fn the_stability_claim_is_printed_as_json_lines() {
     let said = succeeds("stability", &["--json"]);
-    let lines: Vec<serde_json::Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<serde_json::Value> =
+        said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(lines.len() > 10, "{said}");
 }
 
@@ -79,8 +101,10 @@ fn wordcount_is_exact_whatever_dies() {
     lines.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
     let expected: String = lines.iter().map(|(n, word)| format!("{n} {word}\n")).collect();
     let path = folder.path().display().to_string();
-    let said =
-        succeeds("wordcount", &[&path, "--workers", "3", "--kill", "5", "--segv", "0.2", "--check", "--top", "100"]);
+    let said = succeeds(
+        "wordcount",
+        &[&path, "--workers", "3", "--kill", "5", "--segv", "0.2", "--check", "--top", "100"],
+    );
     assert_eq!(said, expected);
 }
 

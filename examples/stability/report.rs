@@ -285,7 +285,7 @@ impl Report {
             "lost",
             "twice",
             "misord.",
-            "slowest ask",
+            "slowest",
         ];
         let mut text = format!("\nby the files of the processes alone:\n{}", count_line(head));
         for row in &self.rows {
@@ -318,7 +318,7 @@ impl Report {
                 &slowest,
             ]));
         }
-        text.push_str("\n(slowest ask: of a bystander)\n");
+        text.push_str("\n(slowest: of the answers of bystanders)\n");
         text
     }
 }
@@ -334,7 +334,7 @@ fn count_line(
     [fault, deaths, accepted, processed, doubt, dead, lost, twice, misordered, slowest]: [&str; 10],
 ) -> String {
     format!(
-        "{fault:<21}  {deaths:>6}  {accepted:>8}  {processed:>9}  {doubt:>8}  {dead:>4}  {lost:>4}  {twice:>5}  {misordered:>7}  {slowest:>11}"
+        "{fault:<21}  {deaths:>6}  {accepted:>8}  {processed:>9}  {doubt:>8}  {dead:>4}  {lost:>4}  {twice:>5}  {misordered:>7}  {slowest:>10}"
     )
 }
 

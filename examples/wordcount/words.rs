@@ -219,7 +219,10 @@ pub mod tests {
             packed.pop();
             assert_eq!(take_number(&mut packed.as_slice()), None);
         }
-        assert_eq!(take_number(&mut [0xff; 11].as_slice()), None);
+        for tenth in 2..=0xff {
+            let number = [[0xff; 9].as_slice(), &[tenth, 0]].concat();
+            assert_eq!(take_number(&mut number.as_slice()), None, "it would not fit");
+        }
     }
 
     #[test]
