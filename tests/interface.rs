@@ -1,1 +1,110 @@
-//! Placeholder of interface.
+//! The user's surface on real processes, as a stranger would use it: one file for each thing that users touch.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use watertight::prelude::*;
+use watertight::{Event, Events, Exit};
+
+#[path = "interface/contexts.rs"]
+mod contexts;
+#[path = "interface/messages.rs"]
+mod messages;
+#[path = "interface/monitors.rs"]
+mod monitors;
+#[path = "interface/replies.rs"]
+mod replies;
+#[path = "interface/specs.rs"]
+mod specs;
+#[path = "interface/systems.rs"]
+mod systems;
+
+/// Far more than anything here takes, for `balance`.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// For errors that cannot be compared.
+#[track_caller]
+fn assert_same(actual: impl Debug, expected: impl Debug) {
+    assert_eq!(format!("{actual:?}"), format!("{expected:?}"));
+}
+
+/// Waits for the exit of the actor with this name, and says how it was seen.
+async fn exit_of(events: &mut Events, wanted: &str) -> Result<Exit> {
+    events
+        .wait_for(|event| match event {
+            Event::Exited(report) if report.name == wanted => Some(report.exit),
+            _ => None,
+        })
+        .await
+}
+
+/// Waits until this incarnation of the actor with this name is ready.
+async fn started(events: &mut Events, wanted: &str, life: u32) -> Result<()> {
+    events
+        .wait_for(|event| match event {
+            Event::Started { name, incarnation, .. } => {
+                (name == wanted && incarnation.0 == life).then_some(())
+            }
+            _ => None,
+        })
+        .await
+}
+
+/// Holds back those who ask it to be let through, until it is opened: for tests that need a handler to be suspended.
+pub struct Gate {
+    open: bool,
+    waiting: Vec<ReplyTo<()>>,
+    knocks: Option<(u32, ReplyTo<()>)>,
+}
+
+/// Answered when the gate is open.
+#[message]
+pub struct Pass;
+
+/// Answered when so many wait at the gate.
+#[message]
+pub struct Waiting(pub u32);
+
+#[message]
+pub struct Open;
+
+impl Actor for Gate {
+    type Args = ();
+    type Messages = (Pass, Waiting, Open);
+
+    async fn start(_: (), _: &mut Context<Self>) -> Result<Self> {
+        Ok(Gate { open: false, waiting: Vec::new(), knocks: None })
+    }
+}
+
+impl Handler<Pass> for Gate {
+    async fn handle(&mut self, _: Pass, cx: &mut Context<Self>) -> Result<()> {
+        if self.open {
+            return Ok(());
+        }
+        let result = cx.defer(|reply| self.waiting.push(reply));
+        if let Some((_, reply)) = self.knocks.take_if(|(count, _)| self.waiting.len() >= *count as usize) {
+            reply.send(());
+        }
+        result
+    }
+}
+
+impl Handler<Waiting> for Gate {
+    async fn handle(&mut self, Waiting(count): Waiting, cx: &mut Context<Self>) -> Result<()> {
+        if self.waiting.len() >= count as usize {
+            return Ok(());
+        }
+        cx.defer(|reply| self.knocks = Some((count, reply)))
+    }
+}
+
+impl Handler<Open> for Gate {
+    async fn handle(&mut self, _: Open, _: &mut Context<Self>) -> Result<()> {
+        self.open = true;
+        self.waiting.drain(..).for_each(|reply| reply.send(()));
+        Ok(())
+    }
+}

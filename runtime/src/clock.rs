@@ -31,5 +31,13 @@ pub(crate) fn until(deadline: u64) -> Duration {
 
 /// `deadline` for this process's timers.
 pub(crate) fn instant(deadline: u64) -> Instant {
-    tokio::time::Instant::now().into_std() + until(deadline)
+    later(tokio::time::Instant::now().into_std(), until(deadline))
+}
+
+/// Longer than any program runs: what is due later is never due, and no sum of times overflows.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// The point in time `wait` after `now`, for any `wait` that somebody may have asked for.
+pub(crate) fn later(now: Instant, wait: Duration) -> Instant {
+    now + wait.min(NEVER)
 }

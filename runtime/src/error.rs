@@ -239,7 +239,7 @@ impl AskError {
 #[non_exhaustive]
 pub enum SpawnError {
     /// The spec contradicts itself.
-    #[error("{0}")]
+    #[error(transparent)]
     Spec(#[from] SpecError),
     /// Another actor has the name.
     #[error("the name {0:?} is taken")]
@@ -280,7 +280,7 @@ pub enum SystemError {
     #[error("the actor named {0:?} is of another type")]
     OtherType(String),
     /// The address does not lead to an actor.
-    #[error("{0}")]
+    #[error(transparent)]
     Unreachable(#[from] Unreachable),
     /// Only the program that holds the system may ask for this.
     #[error("only the program that started the system may do this")]

@@ -32,7 +32,11 @@ pub(crate) struct InLink {
     hello: Vec<u8>,
     introduced: bool,
     out: Vec<u8>,
+    /// Of `out`.
+    written: usize,
     room: Option<Room>,
+    /// Wakes the place of this link in the mailbox.
+    waker: Waker,
     /// Processed, and not acknowledged yet.
     unacknowledged: u32,
     acknowledge_every: u32,
@@ -55,6 +59,7 @@ pub(crate) struct Parts {
     pub(crate) window_messages: u32,
     pub(crate) row: IncomingRow,
     pub(crate) socket: OwnedFd,
+    pub(crate) waker: Waker,
 }
 
 /// Why a link's bytes are refused.
@@ -79,6 +84,8 @@ impl InLink {
             hello: Vec::new(),
             introduced: false,
             out: Vec::new(),
+            written: 0,
+            waker: parts.waker,
             room: None,
             unacknowledged: 0,
             // A sender never has to wait for an acknowledgement before half its window is free.
@@ -96,7 +103,7 @@ impl InLink {
         cx: &mut Context<'_>,
         system: SystemId,
     ) -> Poll<Result<bool, LinkError>> {
-        if self.ended || self.out.len() > REPLY_BUDGET {
+        if self.ended || self.out.len() - self.written > REPLY_BUDGET {
             return Poll::Pending;
         }
         match self.socket.poll_read(cx, self.inbox.space()) {
@@ -192,23 +199,23 @@ impl InLink {
     }
 
     fn flush(&mut self) {
-        let mut written = 0;
-        while written < self.out.len() {
-            match self.socket.try_write(&self.out[written..]) {
-                Ok(n) => written += n,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => {
-                    // Nobody reads: the asks end by their sender's death.
-                    self.out.clear();
-                    return;
-                }
+        self.write_out();
+        if self.is_congested() {
+            self.wait_for_room();
+        }
+    }
+
+    fn write_out(&mut self) {
+        while self.written < self.out.len() {
+            match self.socket.try_write(&self.out[self.written..]) {
+                Ok(n) => self.written += n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                // Nobody reads: the asks end by their sender's death.
+                Err(_) => break,
             }
         }
-        if written == self.out.len() {
-            self.out.clear();
-        } else {
-            self.out.drain(..written);
-        }
+        self.out.clear();
+        self.written = 0;
     }
 
     /// Whether replies wait for room in the socket.
@@ -216,22 +223,24 @@ impl InLink {
         !self.out.is_empty()
     }
 
-    /// Writes waiting replies as room comes; `waker` is woken when there is some.
-    pub(crate) fn poll_room(&mut self, waker: &Waker) {
-        let mut cx = Context::from_waker(waker);
-        while !self.out.is_empty() {
+    /// Writes waiting replies as room comes; until all are out, room wakes the link.
+    pub(crate) fn wait_for_room(&mut self) {
+        let waker = self.waker.clone();
+        let mut cx = Context::from_waker(&waker);
+        while self.is_congested() {
             if self.room.is_none() {
                 match self.socket.watch_room() {
                     Ok(room) => self.room = Some(room),
                     Err(error) => {
                         tracing::warn!(%error, "cannot wait for room on a link; its replies are dropped");
                         self.out.clear();
+                        self.written = 0;
                         return;
                     }
                 }
             }
             match self.room.as_ref().map(|room| room.poll(&mut cx)) {
-                Some(Poll::Ready(_)) => self.flush(),
+                Some(Poll::Ready(_)) => self.write_out(),
                 _ => return,
             }
         }

@@ -161,6 +161,10 @@ impl Mailbox {
                 entry.signal.queue();
             }
         }
+        // Due now: everything that the dead one had sent here has been handled.
+        if let Some(down) = self.downs.pop_front() {
+            return Poll::Ready(Next::Down(down));
+        }
         if self.turn < TURN
             && let Some(&place) = self.loaded.front()
         {
@@ -169,8 +173,11 @@ impl Mailbox {
         }
         if self.turn >= TURN {
             self.turn = 0;
-            if let Some(place) = self.loaded.pop_front() {
-                self.loaded.push_back(place);
+            // What a dead sender had sent comes before anything of its next life, so its link keeps the front.
+            if let Some(&place) = self.loaded.front()
+                && !self.link(place).is_some_and(|link| link.closing)
+            {
+                self.loaded.rotate_left(1);
             }
         }
         self.read_all(cx);
@@ -299,6 +306,13 @@ impl Mailbox {
             tracing::error!(slot = new.slot, "the supervisor named a row that the recorder does not have");
             return;
         };
+        let place = self.links.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.links.push(None);
+            self.links.len() - 1
+        });
+        let signal =
+            Arc::new(Signal { place, queued: AtomicBool::new(false), ready: Arc::clone(&self.ready) });
+        let waker = Waker::from(Arc::clone(&signal));
         let link = InLink::new(Parts {
             id: new.link,
             sender: new.sender,
@@ -308,6 +322,7 @@ impl Mailbox {
             window_messages: new.window.messages,
             row,
             socket: new.socket,
+            waker: waker.clone(),
         });
         let link = match link {
             Ok(link) => link,
@@ -316,13 +331,6 @@ impl Mailbox {
                 return;
             }
         };
-        let place = self.links.iter().position(Option::is_none).unwrap_or_else(|| {
-            self.links.push(None);
-            self.links.len() - 1
-        });
-        let signal =
-            Arc::new(Signal { place, queued: AtomicBool::new(false), ready: Arc::clone(&self.ready) });
-        let waker = Waker::from(Arc::clone(&signal));
         self.by_id.insert(link.id, place);
         self.links[place] = Some(Place { link, waker, signal, loaded: false, downs: Vec::new() });
         // The first read also registers for the next.
@@ -340,7 +348,7 @@ impl Mailbox {
         // Before the read: what arrives after it sets the signal again.
         entry.signal.queued.store(false, Ordering::Release);
         if entry.link.is_congested() {
-            entry.link.poll_room(&entry.waker);
+            entry.link.wait_for_room();
         }
         if buffered > BUDGET {
             self.starved.push(place);
@@ -399,16 +407,14 @@ impl Mailbox {
             self.refuse(place, &error);
             return;
         }
-        if entry.loaded {
-            // Its messages are being handled, perhaps the last one right now: released when there are no more.
+        if !entry.loaded && entry.link.inbox.buffered() == 0 {
+            self.release(place);
             return;
         }
-        if entry.link.inbox.buffered() == 0 {
-            self.release(place);
-        } else {
-            entry.loaded = true;
-            self.loaded.push_back(place);
-        }
+        // Its messages are handled first, perhaps the last one right now: released when there are no more.
+        entry.loaded = true;
+        self.loaded.retain(|&other| other != place);
+        self.loaded.push_front(place);
     }
 
     /// Everything that a dead sender had sent is handled.

@@ -14,6 +14,7 @@ use super::peer::PeerId;
 use super::strategy::Life;
 use super::timers::Due;
 use super::{Happening, Supervisor, jitter};
+use crate::clock;
 use crate::error::SpawnError;
 use crate::event::{Down, Event, Phase};
 use crate::process::capture::{self, Sink};
@@ -44,7 +45,7 @@ impl Supervisor {
         child.ready_at = None;
         child.killed_for = None;
         child.watch = Watch::new();
-        let deadline = Instant::now() + child.request.options.start_deadline;
+        let deadline = clock::later(Instant::now(), child.request.options.start_deadline);
         self.timers.set(actor, deadline, Due::StartDeadline);
         if let Err(error) = self.order(actor) {
             self.failed_to_start(actor, &error);
@@ -230,7 +231,7 @@ impl Supervisor {
         if let Verdict::Restart { after, .. } = report.verdict {
             child.phase = Phase::Restarting;
             child.restarts += 1;
-            self.timers.set(actor, Instant::now() + after, Due::Restart);
+            self.timers.set(actor, clock::later(Instant::now(), after), Due::Restart);
         } else {
             // Before its `Down` is seen, so that whoever sees it can take the name.
             self.retire(actor, given_up);
@@ -440,7 +441,7 @@ impl Supervisor {
             (Phase::Ended | Phase::Stopping, _) => {}
             (_, Some(peer)) => {
                 child.phase = Phase::Stopping;
-                let deadline = Instant::now() + child.request.options.stop_grace;
+                let deadline = clock::later(Instant::now(), child.request.options.stop_grace);
                 self.timers.set(actor, deadline, Due::StopDeadline);
                 self.say(peer, &ToPeer::Stop, &[]);
             }

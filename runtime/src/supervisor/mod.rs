@@ -139,11 +139,12 @@ pub(crate) fn run(begin: Begin) -> std::io::Result<End> {
             supervisor.act_on_timers(Instant::now());
             let due = supervisor.timers.next().map(tokio::time::Instant::from_std);
             let far = tokio::time::Instant::now() + Duration::from_secs(3600);
+            let due = due.map_or(far, |due| due.min(far));
             tokio::select! {
                 biased;
                 Some(happening) = spawn_results.recv() => supervisor.act(happening),
                 Some(happening) = incoming.recv() => supervisor.act(happening),
-                () = tokio::time::sleep_until(due.unwrap_or(far)) => {}
+                () = tokio::time::sleep_until(due) => {}
                 _ = look.tick() => {
                     supervisor.look_for_hangs(Instant::now());
                     if look.period() != supervisor.look_period() {

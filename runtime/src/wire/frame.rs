@@ -227,11 +227,12 @@ pub fn append<E>(
     body: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
 ) -> Result<usize, E> {
     let start = log.len();
-    log.extend_from_slice(&[0; 4]);
-    log.extend_from_slice(&[header.kind as u8, header.flags, header.attempt, header.descriptors]);
-    log.extend_from_slice(&header.sequence.0.to_le_bytes());
-    log.extend_from_slice(&header.key.0.to_le_bytes());
-    log.extend_from_slice(&[0; 4]);
+    // The header in one piece; both lengths are filled in behind.
+    let mut head = [0; HEADER];
+    head[4..8].copy_from_slice(&[header.kind as u8, header.flags, header.attempt, header.descriptors]);
+    head[8..16].copy_from_slice(&header.sequence.0.to_le_bytes());
+    head[16..24].copy_from_slice(&header.key.0.to_le_bytes());
+    log.extend_from_slice(&head);
     extensions.write(log);
     let length = u16::try_from(log.len() - start - HEADER).unwrap_or(u16::MAX);
     log[start + 24..start + 26].copy_from_slice(&length.to_le_bytes());
