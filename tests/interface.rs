@@ -1,9 +1,6 @@
 //! The user's surface on real processes, as a stranger would use it: one file for each thing that users touch.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::cast_possible_truncation)]
-#![allow(clippy::needless_question_mark, clippy::unit_arg)]
-// An address is hashed by what never changes in it; the link that it remembers is no part of that.
-#![allow(clippy::mutable_key_type)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::fmt::Debug;
 use std::time::Duration;

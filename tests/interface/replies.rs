@@ -218,6 +218,39 @@ fn another_actor_may_answer_at_once_later_or_after_handing_the_right_back() {
     });
 }
 
+/// Asks the desk while it handles a message.
+struct Customer;
+
+#[message(reply = String)]
+struct AskTheDesk(Address<Desk>);
+
+impl Actor for Customer {
+    type Args = ();
+    type Messages = (AskTheDesk,);
+
+    async fn start(_: (), _: &mut Context<Self>) -> Result<Self> {
+        Ok(Customer)
+    }
+}
+
+impl Handler<AskTheDesk> for Customer {
+    async fn handle(&mut self, AskTheDesk(desk): AskTheDesk, _: &mut Context<Self>) -> Result<String> {
+        Ok(desk.ask(Question(How::Clerk(Clerks::Answers))).await?)
+    }
+}
+
+#[test]
+fn an_actor_that_waits_in_a_handler_hears_a_third_partys_answer() {
+    watertight::test(async |sys| {
+        let (_, desk, _) = desk_and_clerk(&sys).await?;
+        let customer = sys.spawn::<Customer>(()).await?;
+        for _ in 0..3 {
+            assert_eq!(customer.ask(AskTheDesk(desk.clone())).await?, "from the clerk");
+        }
+        Ok(())
+    });
+}
+
 #[test]
 fn a_right_that_is_dropped_ends_the_ask_at_once() {
     watertight::test(async |sys| {

@@ -80,7 +80,6 @@ fn a_long_first_backoff_is_a_wait_and_not_a_crash() {
         let mut events = sys.events().await?;
         let it = sys.spawn_with(spec().backoff(backoff)).await?;
         sys.kill(&it).await?;
-        // The first restart waits for nothing; the second would wait for ever.
         started(&mut events, "it", 2).await?;
         sys.kill(&it).await?;
         assert_eq!(exit_of(&mut events, "it").await?, Exit::Killed);

@@ -355,27 +355,3 @@ fn an_interrupted_program_ends_in_order_and_says_by_which_signal() {
         assert_eq!((status.code(), status.signal()), (Some(code), None), "after {signal:?}");
     }
 }
-#[test]
-fn scratch_ledger() {
-    watertight::test(async |sys| {
-        let mut bad = 0;
-        for n in 0..60 {
-            let victim = sys
-                .spawn_with(
-                    Spec::<Specimen>::new(Setup::default()).name(format!("v{n}")).backoff(Backoff::NONE),
-                )
-                .await?;
-            victim.ask(Add(1)).await?;
-            sys.kill(&victim).await?;
-            victim.ask(Pid).await?;
-            let _ = sys.balance(Duration::from_millis(300)).await?;
-            let own = sys.ledger_of(&victim).await?;
-            if !own.is_balanced() {
-                bad += 1;
-                eprintln!("{own:?}");
-            }
-        }
-        assert_eq!(bad, 0);
-        Ok(())
-    });
-}
