@@ -1,6 +1,8 @@
 //! The user's surface on real processes, as a stranger would use it: one file for each thing that users touch.
 
 #![allow(missing_docs, clippy::unwrap_used)]
+// An address is hashed by what never changes in it; the link that it remembers is no part of that.
+#![allow(clippy::mutable_key_type)]
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -8,8 +10,12 @@ use std::time::Duration;
 use watertight::prelude::*;
 use watertight::{Event, Events, Exit};
 
+#[path = "interface/children.rs"]
+mod children;
 #[path = "interface/contexts.rs"]
 mod contexts;
+#[path = "interface/encoding.rs"]
+mod encoding;
 #[path = "interface/messages.rs"]
 mod messages;
 #[path = "interface/monitors.rs"]
@@ -20,6 +26,8 @@ mod replies;
 mod specs;
 #[path = "interface/systems.rs"]
 mod systems;
+#[path = "interface/timers.rs"]
+mod timers;
 
 /// Far more than anything here takes, for `balance`.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -27,15 +27,14 @@ enum How {
     AtOnceThenWait,
     /// Not at all.
     Drop,
-    /// With an error.
     Fail,
-    /// With a result.
+    /// With this result.
     Result(bool),
     /// With more than fits.
     TooLarge,
     /// Deferred, and yet a value is returned.
     DeferAndReturn,
-    /// By way of the program's own ask: sent back to whoever asked the clerk first.
+    /// Not at all: the desk dies with the question kept.
     Die,
 }
 
@@ -145,13 +144,16 @@ impl Handler<HandedBack> for Desk {
 
 impl Handler<Answer> for Desk {
     async fn handle(&mut self, Answer(text): Answer, _: &mut Context<Self>) -> Result<u32> {
-        Ok(self.kept.drain(..).map(|reply| reply.send(text.clone())).count() as u32)
+        let kept = std::mem::take(&mut self.kept);
+        let count = u32::try_from(kept.len())?;
+        kept.into_iter().for_each(|reply| reply.send(text.clone()));
+        Ok(count)
     }
 }
 
 impl Handler<Kept> for Desk {
     async fn handle(&mut self, _: Kept, _: &mut Context<Self>) -> Result<u32> {
-        Ok(self.kept.len() as u32)
+        Ok(u32::try_from(self.kept.len())?)
     }
 }
 
