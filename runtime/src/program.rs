@@ -75,7 +75,7 @@ where
         tokio::spawn(listen(Arc::clone(&node), control, Listener::new(Role::Supervisor, system)));
         let stop = Arc::new(Notify::new());
         let mailbox = Mailbox::new(Arc::clone(&node), arriving);
-        tokio::spawn(take_answers(Arc::clone(&node), mailbox, Arc::clone(&stop)));
+        tokio::spawn(take_answers(mailbox, Arc::clone(&stop)));
         let result = tokio::select! {
             biased;
             () = stop.notified() => None,
@@ -139,7 +139,7 @@ pub(crate) async fn attach(name: &str) -> std::result::Result<Arc<Node>, AttachE
     let node = Node::new(identity, None, control.writer()?, Arc::new(Recorder::open(page)?), arrivals, None);
     tokio::spawn(listen(Arc::clone(&node), control, listener));
     let mailbox = Mailbox::new(Arc::clone(&node), arriving);
-    tokio::spawn(take_answers(Arc::clone(&node), mailbox, Arc::default()));
+    tokio::spawn(take_answers(mailbox, Arc::default()));
     Ok(node)
 }
 
@@ -178,10 +178,11 @@ async fn listen(node: Arc<Node>, control: ControlStream, mut listener: Listener)
 }
 
 /// The program is no actor, but others may answer its asks: serves the links that carry such answers.
-async fn take_answers(node: Arc<Node>, mut mailbox: Mailbox, stop: Arc<Notify>) {
+async fn take_answers(mut mailbox: Mailbox, stop: Arc<Notify>) {
     loop {
         match poll_fn(|cx| mailbox.poll_next(cx)).await {
-            Next::Link(place) => take_answer(&node, &mut mailbox, place),
+            // The mailbox takes answers in by itself, and nothing else may be sent to a program.
+            Next::Link(place) => mailbox.refuse(place, &FrameError::Unexpected(Kind::Tell).into()),
             Next::Down(_) => {}
             Next::Stop => {
                 stop.notify_one();
@@ -190,28 +191,4 @@ async fn take_answers(node: Arc<Node>, mut mailbox: Mailbox, stop: Arc<Notify>) 
             Next::Lost => return,
         }
     }
-}
-
-fn take_answer(node: &Arc<Node>, mailbox: &mut Mailbox, place: usize) {
-    let Some(link) = mailbox.link(place) else { return };
-    let sender = link.sender;
-    let error = match link.inbox.next() {
-        Ok(None) => {
-            mailbox.exhausted(place);
-            return;
-        }
-        Ok(Some(frame)) => {
-            let (kind, sequence, key) = (frame.header.kind, frame.header.sequence, frame.header.key);
-            if matches!(kind, Kind::Answer | Kind::Adopt) {
-                Mailbox::answer(node, sender, kind, frame.body);
-                link.row.start(sequence, key);
-                link.row.finish(sequence);
-                link.settle(sequence);
-                return;
-            }
-            FrameError::Unexpected(kind)
-        }
-        Err(error) => error,
-    };
-    mailbox.refuse(place, &error.into());
 }

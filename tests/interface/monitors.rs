@@ -251,10 +251,16 @@ fn a_down_comes_behind_everything_that_the_dead_one_had_sent_and_before_what_its
                 started(&mut events, "it", life).await?;
             }
             gate.ask(Open).await?;
-            let mut log = watcher.ask(Log(1204)).await?.into_iter();
+            // What a life had not yet handed to the kernel died with it, and is counted so: always the last words.
+            sys.balance(PATIENCE).await?;
+            let lost = u32::try_from(sys.ledger_of(&watcher).await?.died_with_sender)?;
+            let log = watcher.ask(Log(1204 - lost)).await?;
+            assert_eq!(log.len(), 1204 - lost as usize);
+            let mut log = log.into_iter().peekable();
             for life in 1..=2 {
                 assert_eq!(log.next(), Some(Heard::Word(format!("life {life}"))));
-                (0..600).for_each(|n| assert_eq!(log.next(), Some(Heard::Word(format!("word {n}")))));
+                let mut words = (0..600).map(|n| Heard::Word(format!("word {n}")));
+                while log.next_if(|heard| words.next().as_ref() == Some(heard)).is_some() {}
                 if life == 1 {
                     assert_eq!(log.next(), Some(down(number, it.actor(), 1, Exit::Killed)));
                 }

@@ -357,6 +357,8 @@ fn the_death_of_the_desk_does_not_end_what_the_clerk_will_answer() {
         let (answer, answered) =
             tokio::join!(desk.ask(Question(How::Clerk(Clerks::Keeps))).deadline(PATIENCE), async {
                 keeps(&clerk, 1).await?;
+                // The desk has let go of the question.
+                assert_eq!(desk.ask(Kept).await?, 0);
                 sys.kill(&desk).await?;
                 // The desk's next incarnation answers: its death has been told.
                 assert_eq!(desk.ask(Kept).await?, 0);

@@ -262,18 +262,10 @@ type Any<A> = <<A as Actor>::Messages as Protocol<A>>::Any;
 
 /// Takes the next frame of a link, records it as started, then decodes it: what kills the decoder is known too.
 fn take<A: Actor>(link: &mut InLink, cx: &mut Context<A>) -> Result<Taken<Any<A>>, LinkError> {
-    let (id, sender, reply_address, answers_only) =
-        (link.id, link.sender, link.reply_address, link.answers_only);
+    let (id, sender, reply_address) = (link.id, link.sender, link.reply_address);
     let Some(frame) = link.inbox.next()? else { return Ok(Taken::Nothing) };
     let Header { kind, flags, sequence, key, attempt, .. } = frame.header;
-    if matches!(kind, Kind::Answer | Kind::Adopt) {
-        Mailbox::answer(&cx.node, sender, kind, frame.body);
-        link.row.start(sequence, key);
-        link.row.finish(sequence);
-        link.settle(sequence);
-        return Ok(Taken::Settled);
-    }
-    if answers_only {
+    if !matches!(kind, Kind::Tell | Kind::Ask) {
         return Err(FrameError::Unexpected(kind).into());
     }
     let deadline = frame.extensions.deadline();

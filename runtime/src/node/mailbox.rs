@@ -19,7 +19,7 @@ use crate::process::recorder::IncomingRow;
 use crate::spec::Window;
 use crate::sync::lock;
 use crate::wire::control::{ThirdPartyReply, ToSupervisor};
-use crate::wire::frame::{Frame, Kind, Status};
+use crate::wire::frame::{Frame, FrameError, Header, Kind, Status};
 use crate::wire::ids::{ActorId, LinkId, RawAddress, Sequence};
 
 /// Bytes read from all links together and not handled yet; beyond it the rest waits in the kernel and at the senders.
@@ -243,15 +243,6 @@ impl Mailbox {
         self.stopping = false;
     }
 
-    /// Takes in an answer to an ask of this process, or the word that somebody holds the right to one.
-    pub(crate) fn answer(node: &Node, from: ActorId, kind: Kind, body: &[u8]) {
-        let Some((head, body)) = ThirdPartyReply::read(body) else { return };
-        node.end_ask(head.link, |link| match kind {
-            Kind::Adopt => link.adopted(head.sequence, from),
-            _ => link.answered(head.sequence, head.status, body),
-        });
-    }
-
     fn read_all(&mut self, cx: &mut Context<'_>) {
         {
             let mut parent = lock(&self.ready.parent);
@@ -360,6 +351,10 @@ impl Mailbox {
             Poll::Ready(Ok(more)) => {
                 // It was ready at once, so it is not registered for the next readiness yet: look again.
                 entry.signal.queue();
+                if entry.link.answers_only {
+                    self.take_answers(place);
+                    return;
+                }
                 if more && !entry.loaded {
                     entry.loaded = true;
                     self.loaded.push_back(place);
@@ -373,6 +368,25 @@ impl Mailbox {
                 }
             }
             Poll::Ready(Err(error)) => self.refuse(place, &error),
+        }
+    }
+
+    /// Takes in the answers of third parties to this process's asks, at once: perhaps the handler in hand waits for one.
+    fn take_answers(&mut self, place: usize) {
+        let node = Arc::clone(&self.node);
+        let Some(link) = self.link(place) else { return };
+        let refused = loop {
+            match take_answer(&node, link) {
+                Ok(true) => {}
+                Ok(false) => break None,
+                Err(error) => break Some(error),
+            }
+        };
+        let is_over = link.ended && link.closing;
+        match refused {
+            Some(error) => self.refuse(place, &error),
+            None if is_over => self.release(place),
+            None => self.exhausted(place),
         }
     }
 
@@ -407,6 +421,10 @@ impl Mailbox {
             self.refuse(place, &error);
             return;
         }
+        if entry.link.answers_only {
+            self.take_answers(place);
+            return;
+        }
         if !entry.loaded && entry.link.inbox.buffered() == 0 {
             self.release(place);
             return;
@@ -414,7 +432,10 @@ impl Mailbox {
         // Its messages are handled first, perhaps the last one right now: released when there are no more.
         entry.loaded = true;
         self.loaded.retain(|&other| other != place);
-        self.loaded.push_front(place);
+        // Behind other dead ones: among them may be an earlier life of the same sender.
+        let closing = |&other: &usize| matches!(self.links.get(other), Some(Some(p)) if p.link.closing);
+        let behind = self.loaded.iter().take_while(|other| closing(other)).count();
+        self.loaded.insert(behind, place);
     }
 
     /// Everything that a dead sender had sent is handled.
@@ -426,6 +447,25 @@ impl Mailbox {
             self.node.say(&ToSupervisor::LinkDrained { link: entry.link.id });
         }
     }
+}
+
+/// Takes in one answer to an ask of this process, or the word that somebody holds the right to one; `false` if no whole
+/// frame is there.
+fn take_answer(node: &Node, link: &mut InLink) -> Result<bool, LinkError> {
+    let Some(frame) = link.inbox.next()? else { return Ok(false) };
+    let Header { kind, sequence, key, .. } = frame.header;
+    let (Kind::Answer | Kind::Adopt, Some((head, body))) = (kind, ThirdPartyReply::read(frame.body)) else {
+        return Err(FrameError::Unexpected(kind).into());
+    };
+    let from = link.sender;
+    link.row.start(sequence, key);
+    node.end_ask(head.link, |asked| match kind {
+        Kind::Adopt => asked.adopted(head.sequence, from),
+        _ => asked.answered(head.sequence, head.status, body),
+    });
+    link.row.finish(sequence);
+    link.settle(sequence);
+    Ok(true)
 }
 
 fn is_cyclic(frame: &Frame<'_>, me: ActorId, link: LinkId, sequence: Sequence) -> bool {

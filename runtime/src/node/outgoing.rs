@@ -345,7 +345,7 @@ impl OutLink {
         if let Some(row) = &state.row {
             if quarantined { row.add_dead_lettered(1) } else { row.add_in_doubt(1) }
         }
-        if lost.ask {
+        if lost.ask && !state.pending.is_forwarded(lost.sequence) {
             let error = if quarantined {
                 AskError::Quarantined { attempts: lost.attempt, report }
             } else {

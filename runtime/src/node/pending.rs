@@ -67,6 +67,11 @@ impl Pending {
         }
     }
 
+    /// Whether somebody else than the receiver will answer.
+    pub(crate) fn is_forwarded(&mut self, sequence: Sequence) -> bool {
+        self.find(sequence).is_some_and(|ask| ask.forwarded.is_some())
+    }
+
     /// `holder` says that it will answer.
     pub(crate) fn adopted(&mut self, sequence: Sequence, holder: ActorId) {
         if let Some(ask) = self.find(sequence) {

@@ -307,15 +307,9 @@ impl Supervisor {
         })
     }
 
-    /// An actor's children end with the incarnation that started them.
+    /// What stands under an actor, at any depth, ends with the incarnation that started it.
     fn kill_children_of(&mut self, actor: ActorId) {
-        let children: Vec<ActorId> = self
-            .actors
-            .values()
-            .filter(|c| c.parent == actor && c.phase != Phase::Ended)
-            .map(|c| c.id)
-            .collect();
-        for id in children {
+        for id in self.subtree(actor).into_iter().skip(1) {
             self.end_at_once(id);
         }
     }
