@@ -9,9 +9,11 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::task::AbortHandle;
 
 use crate::address::{Address, IntoRaw};
+use crate::administration::administration_error;
 use crate::clock;
-use crate::error::{Error, Result, SpawnError, SystemError};
+use crate::error::{AdministrationError, Error, Result, SpawnError, SystemError};
 use crate::event::Down;
+use crate::group::Group;
 use crate::message::{Includes, Message, Protocol};
 use crate::node::Node;
 use crate::reply::ReplyTo;
@@ -86,6 +88,8 @@ pub struct Context<A: Actor> {
     /// The encoded reply, kept for its room.
     pub(crate) body: Vec<u8>,
     pub(crate) stopping: bool,
+    /// What `start` wants known.
+    pub(crate) info: Option<Vec<u8>>,
     pub(crate) actor: PhantomData<fn(A)>,
 }
 
@@ -111,6 +115,9 @@ pub(crate) enum ReplyState {
     /// It is in `body`.
     Made(Status),
 }
+
+/// Largest start info: it is kept for each actor and goes with every listing.
+const INFO_LIMIT: usize = 64 << 10;
 
 impl<A: Actor> Context<A> {
     /// This actor's address: to hand to others, or to tell oneself.
@@ -181,6 +188,69 @@ impl<A: Actor> Context<A> {
     /// [`SpawnError`].
     pub async fn spawn_with<B: Actor>(&mut self, spec: Spec<B>) -> Result<Address<B>, SpawnError> {
         system::spawn(&self.node, spec).await
+    }
+
+    /// Starts a group that stands under this actor and ends with it. If the group is given up, this actor is killed: to
+    /// everybody else it has crashed.
+    ///
+    /// # Errors
+    /// [`AdministrationError`], with the path of the child at fault.
+    pub async fn start_group(&mut self, group: Group) -> Result<(), AdministrationError> {
+        let request = Request::StartGroup(Box::new(group.into_request(None)?));
+        match self.node.request(request).await {
+            Ok(Answer::Done) => Ok(()),
+            other => Err(administration_error(other)),
+        }
+    }
+
+    /// The address of a child that this actor has spawned by this name: in this life, or in an earlier one if the
+    /// child [outlives its parent](crate::Spec::outlives_parent).
+    ///
+    /// # Errors
+    /// [`SystemError::NoSuchName`], [`SystemError::OtherType`].
+    pub async fn child<B: Actor>(&mut self, name: &str) -> Result<Address<B>, SystemError> {
+        let protocol = <B::Messages as Protocol<B>>::FINGERPRINT;
+        match self.node.request(Request::OwnChild { name: name.to_owned(), protocol }).await {
+            Ok(Answer::Address(raw)) => Ok(Address::new(raw)),
+            other => Err(system::system_error(other)),
+        }
+    }
+
+    /// Says, from within `start`, that there is nothing to run: no failure, no restart. Return its value. OTP's
+    /// `ignore`.
+    ///
+    /// # Errors
+    /// Always, with a value that only says so: return it.
+    pub fn decline<T>(&self, reason: impl std::fmt::Display) -> Result<T> {
+        Err(Error::declined(reason))
+    }
+
+    /// Makes something known about this life, from within `start`: see [`ActorInfo::start_info`](crate::ActorInfo).
+    /// OTP's start info.
+    ///
+    /// # Errors
+    /// When it does not encode, or to more than 64 KiB.
+    pub fn announce(&mut self, info: &impl Serialize) -> Result<()> {
+        self.info = Some(codec::encode(info, INFO_LIMIT)?);
+        Ok(())
+    }
+
+    /// Shares the fate of `actor` from here on: when this life of one of them ends abnormally, the other's process is
+    /// killed. Each is then restarted as its own spec says. An end as it was meant ends only the link. To be told and
+    /// stay alive, [monitor](Self::monitor) instead.
+    ///
+    /// # Errors
+    /// [`SystemError::NotRunning`] if it has no process right now; [`SystemError`] when the address leads nowhere.
+    pub async fn link(&mut self, actor: &impl IntoRaw) -> Result<(), SystemError> {
+        system::done(&self.node, Request::FateLink { address: actor.raw() }).await
+    }
+
+    /// Shares it no longer.
+    ///
+    /// # Errors
+    /// [`SystemError`] when the address leads nowhere.
+    pub async fn unlink(&mut self, actor: &impl IntoRaw) -> Result<(), SystemError> {
+        system::done(&self.node, Request::FateUnlink { address: actor.raw() }).await
     }
 
     /// Asks for one [`Down`] when this incarnation of `actor` ends, behind everything that it had sent here; at once if

@@ -22,7 +22,17 @@ use crate::spec::SpecError;
 pub struct Error {
     message: String,
     causes: Vec<String>,
-    deferred: bool,
+    kind: Kind,
+}
+
+/// What an error means to the runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Kind {
+    Error,
+    /// Somebody will answer later.
+    Deferred,
+    /// There is nothing to start.
+    Declined,
 }
 
 /// `Ok`, or a [`struct@Error`].
@@ -34,7 +44,7 @@ const CAUSES: usize = 16;
 impl Error {
     /// An error that says `message`.
     pub fn new(message: impl fmt::Display) -> Error {
-        Error { message: message.to_string(), causes: Vec::new(), deferred: false }
+        Error { message: message.to_string(), causes: Vec::new(), kind: Kind::Error }
     }
 
     /// The same error, introduced by what was attempted.
@@ -52,11 +62,20 @@ impl Error {
 
     /// What a handler returns when somebody will answer later.
     pub(crate) fn deferred() -> Error {
-        Error { message: "answered later".into(), causes: Vec::new(), deferred: true }
+        Error { message: "answered later".into(), causes: Vec::new(), kind: Kind::Deferred }
+    }
+
+    /// What `start` returns when there is nothing to run.
+    pub(crate) fn declined(reason: impl fmt::Display) -> Error {
+        Error { message: reason.to_string(), causes: Vec::new(), kind: Kind::Declined }
+    }
+
+    pub(crate) fn is_declined(&self) -> bool {
+        self.kind == Kind::Declined
     }
 
     pub(crate) fn is_deferred(&self) -> bool {
-        self.deferred
+        self.kind == Kind::Deferred
     }
 }
 
@@ -68,7 +87,7 @@ impl<E: std::error::Error> From<E> for Error {
             causes.push(cause.to_string());
             next = cause.source();
         }
-        Error { message: error.to_string(), causes, deferred: false }
+        Error { message: error.to_string(), causes, kind: Kind::Error }
     }
 }
 
@@ -261,9 +280,79 @@ pub enum SpawnError {
     /// Its arguments do not encode.
     #[error("the arguments do not encode: {0}")]
     Arguments(String),
+    /// Its `start` said that there is nothing to run, and why.
+    #[error("it declined to start: {0}")]
+    Declined(String),
+    /// The actor that it would stand under is being stopped.
+    #[error("what it would stand under is being stopped")]
+    Stopping,
     /// The limit of actors in a system is reached.
     #[error("the system has as many actors as it may: {0}")]
     TooMany(u32),
+    /// The system is shutting down.
+    #[error("the system is shutting down")]
+    ShuttingDown,
+}
+
+/// Why something about the supervision tree was not done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Error)]
+#[non_exhaustive]
+pub enum AdministrationError {
+    /// A spec contradicts itself; nothing was started.
+    #[error("{path}: {error}")]
+    Spec {
+        /// Of the child at fault.
+        path: String,
+        /// What does not fit.
+        error: SpecError,
+    },
+    /// A child did not start; what had been started with it has been stopped again.
+    #[error("{path}: {error}")]
+    Start {
+        /// The child.
+        path: String,
+        /// Why.
+        error: Box<SpawnError>,
+    },
+    /// A child of this name runs; its number comes with it.
+    #[error("{path} runs already, as actor {holder}")]
+    AlreadyStarted {
+        /// The name.
+        path: String,
+        /// Who has it.
+        holder: crate::ActorId,
+    },
+    /// The spec of a child of this name is kept: restart or delete it.
+    #[error("the spec of {0} is kept: restart or delete that one")]
+    AlreadyPresent(String),
+    /// It runs, starts or stops.
+    #[error("{0} runs")]
+    Running(String),
+    /// It waits for its restart.
+    #[error("{0} is being restarted")]
+    Restarting(String),
+    /// Nothing has this name.
+    #[error("nothing is named {0:?}")]
+    NotFound(String),
+    /// It is no group.
+    #[error("{0} is no group")]
+    NotAGroup(String),
+    /// A group whose children have specs of their own has no instances.
+    #[error("{0} is no dynamic group: start a child with a spec of its own")]
+    NotDynamic(String),
+    /// It has no spec of its own that could be restarted, deleted or added to: it stands alone or in a dynamic group,
+    /// or is one.
+    #[error("{0} is in a dynamic group, is one, or stands alone: only its instances are started and stopped")]
+    Dynamic(String),
+    /// The instances of this dynamic group are of another type.
+    #[error("the instances of {0} are of another type")]
+    OtherType(String),
+    /// It would stand under something that is not running.
+    #[error("{0} does not run or is being stopped")]
+    Stopping(String),
+    /// Only the program that holds the system may do this.
+    #[error("only the program that started the system may do this")]
+    NotAllowed,
     /// The system is shutting down.
     #[error("the system is shutting down")]
     ShuttingDown,
@@ -279,6 +368,9 @@ pub enum SystemError {
     /// The actor with the name speaks another protocol.
     #[error("the actor named {0:?} is of another type")]
     OtherType(String),
+    /// The actor has no process right now that could share a fate.
+    #[error("{0} does not run right now")]
+    NotRunning(String),
     /// The address does not lead to an actor.
     #[error(transparent)]
     Unreachable(#[from] Unreachable),

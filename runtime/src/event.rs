@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::Message;
-use crate::report::{CrashReport, Exit};
+use crate::report::{CrashReport, Exit, Verdict};
 pub use crate::wire::control::DeadLetterReason;
 use crate::wire::ids::{ActorId, Incarnation, MessageKey};
 
@@ -50,8 +50,50 @@ pub enum Event {
         /// How many.
         count: u64,
     },
+    /// All that is in a group has been started.
+    GroupStarted {
+        /// Its number.
+        group: ActorId,
+        /// Its path.
+        path: String,
+    },
+    /// All that was in a group has ended.
+    GroupEnded {
+        /// Its number.
+        group: ActorId,
+        /// Its path.
+        path: String,
+        /// Why.
+        why: GroupEnd,
+        /// What was decided about it.
+        verdict: Verdict,
+    },
     /// So many events were dropped because this listener was too slow.
     Missed(u64),
+}
+
+/// How a group came to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GroupEnd {
+    /// Somebody stopped it, or its own group did.
+    Stopped,
+    /// This child did not start.
+    StartFailed(String),
+    /// There were more restarts than it bears, the last because of this child.
+    GaveUp(String),
+    /// Its significant children have ended.
+    AutoShutdown,
+}
+
+impl std::fmt::Display for GroupEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            GroupEnd::Stopped => f.write_str("stopped"),
+            GroupEnd::StartFailed(child) => write!(f, "{child} did not start"),
+            GroupEnd::GaveUp(child) => write!(f, "given up because of {child}"),
+            GroupEnd::AutoShutdown => f.write_str("its significant children have ended"),
+        }
+    }
 }
 
 /// An actor that was monitored has ended this incarnation. Delivered once per monitor, behind everything it sent.
@@ -86,6 +128,8 @@ pub enum Phase {
     Restarting,
     /// It has been asked to stop.
     Stopping,
+    /// It does not run; its group keeps its spec, and can start it again.
+    Stopped,
     /// It has ended for good.
     Ended,
 }
@@ -109,4 +153,18 @@ pub struct ActorInfo {
     pub pid: Option<u32>,
     /// How often it was restarted.
     pub restarts: u64,
+    /// The path of the group that it stands in, if it stands in one.
+    pub group: Option<String>,
+    /// What its `start` has made known with [`Context::announce`](crate::Context::announce), encoded.
+    pub start_info: Option<Vec<u8>>,
+}
+
+impl ActorInfo {
+    /// What its `start` has made known with [`Context::announce`](crate::Context::announce); OTP's start info.
+    ///
+    /// # Errors
+    /// When it is no `T`.
+    pub fn start_info<T: DeserializeOwned>(&self) -> crate::Result<Option<T>> {
+        Ok(self.start_info.as_deref().map(crate::wire::codec::decode_nested).transpose()?)
+    }
 }

@@ -46,10 +46,12 @@
 
 pub mod actor;
 pub mod address;
+pub mod administration;
 mod clock;
 mod delivery;
 pub mod error;
 pub mod event;
+pub mod group;
 mod host;
 pub mod ledger;
 mod logging;
@@ -67,13 +69,17 @@ mod wire;
 
 pub use actor::{Actor, Context, Handler, Timer};
 pub use address::{Address, DEFAULT_DEADLINE, Recipient};
-pub use error::{AskError, Error, Executed, Result, SpawnError, SystemError, TellError, Unreachable};
-pub use event::{ActorInfo, Down, Event, Phase};
+pub use administration::{ChildCount, NodeInfo, SpecInfo, SupervisionTree};
+pub use error::{
+    AdministrationError, AskError, Error, Executed, Result, SpawnError, SystemError, TellError, Unreachable,
+};
+pub use event::{ActorInfo, Down, Event, GroupEnd, Phase};
+pub use group::{AutoShutdown, Flags, Group, Strategy};
 pub use ledger::Ledger;
 pub use message::{Message, MessageKey};
 pub use reply::ReplyTo;
 pub use report::{CrashReport, Exit};
-pub use spec::{Backoff, Intensity, Output, Restart, Spec};
+pub use spec::{Backoff, Intensity, Output, Restart, Shutdown, Spec};
 pub use system::{Events, System, attach, run, test};
 pub use watertight_macros::{data, message};
 pub use wire::ids::{ActorId, Incarnation, Sequence};

@@ -37,6 +37,12 @@ pub enum Exit {
     StopDeadline,
     /// The supervisor killed it because it was told to.
     Killed,
+    /// Its `start` said that there is nothing to run.
+    Declined(String),
+    /// The actor of this name, to which it was linked, had ended abnormally; the supervisor killed it.
+    Linked(String),
+    /// A group that stood under it was given up because of the actor of this name; the supervisor killed it.
+    Escalated(String),
     /// It sent what is no frame; the supervisor killed it.
     BadPeer(String),
     /// Its process could not be started.
@@ -57,7 +63,7 @@ pub enum Hang {
 impl Exit {
     /// Whether the actor ended as it meant to: a transient actor is then not restarted.
     pub fn is_normal(&self) -> bool {
-        matches!(self, Exit::Stopped | Exit::Finished)
+        matches!(self, Exit::Stopped | Exit::Finished | Exit::Declined(_))
     }
 }
 
@@ -80,6 +86,9 @@ impl fmt::Display for Exit {
             Exit::Hung(Hang::Waiting) => f.write_str("hung: its handler waited too long"),
             Exit::StopDeadline => f.write_str("killed: did not stop within its grace"),
             Exit::Killed => f.write_str("killed on request"),
+            Exit::Declined(reason) => write!(f, "declined to start: {reason}"),
+            Exit::Linked(name) => write!(f, "killed: it was linked to {name}, which has ended"),
+            Exit::Escalated(name) => write!(f, "killed: a group under it was given up because of {name}"),
             Exit::BadPeer(reason) => write!(f, "killed: {reason}"),
             Exit::NotStarted(error) => write!(f, "no process: {error}"),
         }
@@ -102,7 +111,7 @@ pub struct InHandMessage {
 }
 
 /// What the supervisor decided after an exit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Verdict {
     /// A new incarnation is started.
     Restart {
@@ -124,6 +133,8 @@ pub enum Verdict {
     },
     /// Its policy asks for no restart, or somebody stopped it.
     Ended,
+    /// It was stopped because of another in its group, and is started again with it.
+    WithGroup,
 }
 
 impl fmt::Display for Verdict {
@@ -141,6 +152,7 @@ impl fmt::Display for Verdict {
                 write!(f, "given up: more than {of} restarts in {} s", within.as_secs())
             }
             Verdict::Ended => f.write_str("not restarted"),
+            Verdict::WithGroup => f.write_str("restarted with its group"),
         }
     }
 }

@@ -66,6 +66,24 @@ impl Backoff {
         Backoff { first: Duration::ZERO, most: Duration::ZERO, quiet: Duration::from_secs(10) };
 }
 
+/// How an actor is stopped; OTP's words with OTP's meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Shutdown {
+    /// It is killed without being asked.
+    BrutalKill,
+    /// It is asked, and killed if it has not stopped by then.
+    Grace(Duration),
+    /// It is asked, and may take as long as it wants: a stop that waits for it may wait for ever.
+    Infinity,
+}
+
+impl Default for Shutdown {
+    /// 5 s, OTP's.
+    fn default() -> Self {
+        Shutdown::Grace(Duration::from_secs(5))
+    }
+}
+
 /// Where an actor's standard output and error go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Output {
@@ -82,10 +100,13 @@ pub enum Output {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Options {
     pub restart: Restart,
-    pub intensity: Intensity,
+    /// `None`: the default if it stands alone, the group's if it stands in one.
+    pub intensity: Option<Intensity>,
     pub backoff: Backoff,
     pub start_deadline: Duration,
-    pub stop_grace: Duration,
+    pub shutdown: Shutdown,
+    pub significant: bool,
+    pub outlives_parent: bool,
     pub hang_limit: Option<Duration>,
     pub await_limit: Option<Duration>,
     pub mailbox: Window,
@@ -99,10 +120,12 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             restart: Restart::Permanent,
-            intensity: Intensity::default(),
+            intensity: None,
             backoff: Backoff::default(),
             start_deadline: Duration::from_secs(10),
-            stop_grace: Duration::from_secs(5),
+            shutdown: Shutdown::default(),
+            significant: false,
+            outlives_parent: false,
             hang_limit: Some(Duration::from_secs(30)),
             await_limit: None,
             mailbox: Window { messages: 8192, bytes: 1 << 20 },
@@ -153,9 +176,10 @@ impl<A: Actor> Spec<A> {
         self
     }
 
-    /// How many restarts are borne in which period. Default: 5 in 60 s.
+    /// How many restarts are borne in which period, if it stands alone; in a group the group's own intensity counts, and
+    /// this is refused. Default: 5 in 60 s.
     pub fn intensity(mut self, restarts: u32, within: Duration) -> Self {
-        self.options.intensity = Intensity { restarts, within };
+        self.options.intensity = Some(Intensity { restarts, within });
         self
     }
 
@@ -172,8 +196,27 @@ impl<A: Actor> Spec<A> {
     }
 
     /// How long it may take to stop when asked to, before it is killed. Default: 5 s, OTP's.
-    pub fn stop_grace(mut self, grace: Duration) -> Self {
-        self.options.stop_grace = grace;
+    pub fn stop_grace(self, grace: Duration) -> Self {
+        self.shutdown(Shutdown::Grace(grace))
+    }
+
+    /// How it is stopped. Default: asked, and killed after 5 s.
+    pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
+        self.options.shutdown = shutdown;
+        self
+    }
+
+    /// Its end counts for the [`AutoShutdown`](crate::group::AutoShutdown) of its group. It must be transient or
+    /// temporary.
+    pub fn significant(mut self) -> Self {
+        self.options.significant = true;
+        self
+    }
+
+    /// It stays when the actor that spawned it dies and is restarted: the next incarnation gets its address back from
+    /// [`Context::child`](crate::Context::child). Default: it is killed with the incarnation that spawned it.
+    pub fn outlives_parent(mut self) -> Self {
+        self.options.outlives_parent = true;
         self
     }
 
@@ -228,8 +271,10 @@ impl<A: Actor> Spec<A> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
 #[non_exhaustive]
 pub enum SpecError {
-    /// A name that is empty, too long, or has characters that do not print.
-    #[error("the name {0:?} is empty, longer than {NAME_LIMIT} bytes, or has characters that do not print")]
+    /// A name that is empty, too long, or has a slash or characters that do not print.
+    #[error(
+        "the name {0:?} is empty, longer than {NAME_LIMIT} bytes, or has a slash or characters that do not print"
+    )]
     Name(String),
     /// A mailbox in which nothing fits.
     #[error("a mailbox of 0 messages or 0 bytes takes nothing")]
@@ -240,6 +285,26 @@ pub enum SpecError {
     /// A time of zero in which nothing can happen.
     #[error("{0} must be longer than zero")]
     Zero(String),
+    /// It is significant, and permanent or in no group with automatic shutdown.
+    #[error(
+        "a significant child must be transient or temporary, and stand in a group with automatic shutdown"
+    )]
+    Significant,
+    /// It stands in a group and has an intensity of its own.
+    #[error("a child of a group has no intensity of its own: the group's counts for all its children")]
+    IntensityInGroup,
+    /// It stands in a group or under the program, and is to outlive the actor that spawned it.
+    #[error("only what an actor has spawned can outlive it")]
+    OutlivesNobody,
+    /// Two of a group have one name.
+    #[error("another child of the group has the name")]
+    SameName,
+    /// A dynamic group with children or with a strategy.
+    #[error("a dynamic group has no children of its own in its spec, and always the strategy OneForOne")]
+    Dynamic,
+    /// Groups in groups in groups.
+    #[error("groups are nested more than {GROUP_DEPTH} deep")]
+    TooDeep,
     /// A memory limit in which no process starts.
     #[error("a memory limit of {0} bytes is less than a process needs to start ({MEMORY_LEAST})")]
     Memory(u64),
@@ -247,15 +312,24 @@ pub enum SpecError {
 
 /// Longest name: what still fits a line of a listing.
 pub(crate) const NAME_LIMIT: usize = 100;
+/// Deepest nesting of groups: far more than anybody can picture.
+pub(crate) const GROUP_DEPTH: usize = 16;
 /// Least memory limit: an empty actor process has about this much private memory mapped.
 pub(crate) const MEMORY_LEAST: u64 = 8 << 20;
 
+/// Slashes stand between a group's name and its children's.
+pub(crate) fn check_name(name: &str) -> Result<(), SpecError> {
+    let is_bad = |c: char| c.is_control() || c == '/';
+    if name.is_empty() || name.len() > NAME_LIMIT || name.chars().any(is_bad) {
+        return Err(SpecError::Name(name.to_owned()));
+    }
+    Ok(())
+}
+
 impl Options {
     pub(crate) fn check(&self, name: Option<&str>) -> Result<(), SpecError> {
-        if let Some(name) = name
-            && (name.is_empty() || name.len() > NAME_LIMIT || name.chars().any(char::is_control))
-        {
-            return Err(SpecError::Name(name.to_owned()));
+        if let Some(name) = name {
+            check_name(name)?;
         }
         if self.mailbox.messages == 0 || self.mailbox.bytes == 0 {
             return Err(SpecError::Mailbox);
@@ -267,10 +341,13 @@ impl Options {
             ("the start deadline", Some(self.start_deadline)),
             ("the hang limit", self.hang_limit),
             ("the await limit", self.await_limit),
-            ("the intensity's period", Some(self.intensity.within)),
+            ("the intensity's period", self.intensity.map(|intensity| intensity.within)),
         ];
         if let Some((what, _)) = times.iter().find(|(_, time)| *time == Some(Duration::ZERO)) {
             return Err(SpecError::Zero((*what).to_owned()));
+        }
+        if self.significant && self.restart == Restart::Permanent {
+            return Err(SpecError::Significant);
         }
         match self.memory {
             Some(bytes) if bytes < MEMORY_LEAST => Err(SpecError::Memory(bytes)),

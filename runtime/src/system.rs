@@ -36,7 +36,8 @@ use crate::wire::ids::ActorId;
 /// It must be the first statement of `main()`: actor processes run the same `main()` up to here, so what stands above
 /// runs in each of them too. Ctrl-C ends the program in the same orderly way; a second Ctrl-C kills.
 ///
-/// Exit codes: 0; 1 if `main` returned an error, which is printed; 128 and the signal's number if interrupted.
+/// Exit codes: 0; 1 if `main` returned an error, which is printed; 70 if a group that stands in no other was given up,
+/// with the child at fault and its last crash printed; 128 and the signal's number if interrupted.
 ///
 /// ```no_run
 /// use watertight::prelude::*;
@@ -59,9 +60,13 @@ where
     match begin_once()
         .and_then(|()| program::run(Launch { arguments: Vec::new(), heading: false, signals: true }, main))
     {
-        Ok(Ended { result, supervisor }) => match (result, supervisor.interrupted) {
-            (_, Some(signal)) => ExitCode::from(128_u8.wrapping_add(u8::try_from(signal).unwrap_or(0))),
-            (Some(Err(error)), None) => {
+        Ok(Ended { result, supervisor }) => match (result, supervisor.interrupted, supervisor.escalated) {
+            (_, Some(signal), _) => ExitCode::from(128_u8.wrapping_add(u8::try_from(signal).unwrap_or(0))),
+            (_, None, Some(escalation)) => {
+                eprintln!("error: {escalation}");
+                ExitCode::from(ESCALATED)
+            }
+            (Some(Err(error)), None, None) => {
                 eprintln!("error: {error}");
                 ExitCode::FAILURE
             }
@@ -73,6 +78,9 @@ where
         }
     }
 }
+
+/// `EX_SOFTWARE` of sysexits: an internal failure.
+const ESCALATED: u8 = 70;
 
 /// How long a test may take: far more than any should.
 const TEST_LIMIT: Duration = Duration::from_secs(120);
@@ -107,10 +115,11 @@ where
     let launch = Launch { arguments: test_arguments(&test_name::<F>()), heading: true, signals: false };
     let ended =
         begin_once().and_then(|()| program::run(launch, async |sys: System| limited(sys, body).await));
-    match ended.map(|ended| ended.result) {
-        Ok(Some(Ok(()))) => {}
-        Ok(Some(Err(error))) => panic!("{error}"),
-        Ok(None) => panic!("the test was interrupted"),
+    match ended.map(|ended| (ended.result, ended.supervisor.escalated)) {
+        Ok((_, Some(escalation))) => panic!("{escalation}"),
+        Ok((Some(Ok(())), None)) => {}
+        Ok((Some(Err(error)), None)) => panic!("{error}"),
+        Ok((None, None)) => panic!("the test was interrupted"),
         Err(error) => panic!("failed to set up the system: {error}"),
     }
 }
@@ -182,6 +191,10 @@ pub struct System {
 impl System {
     pub(crate) fn new(node: Arc<Node>) -> Self {
         System { node }
+    }
+
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.node
     }
 
     /// Starts an actor with the default spec, and waits until its `start` has returned.
@@ -323,10 +336,15 @@ impl System {
     }
 
     async fn done(&self, request: Request) -> Result<(), SystemError> {
-        match self.node.request(request).await {
-            Ok(Answer::Done) => Ok(()),
-            other => Err(system_error(other)),
-        }
+        done(&self.node, request).await
+    }
+}
+
+/// Asks for something that has no answer but that it is done.
+pub(crate) async fn done(node: &Node, request: Request) -> Result<(), SystemError> {
+    match node.request(request).await {
+        Ok(Answer::Done) => Ok(()),
+        other => Err(system_error(other)),
     }
 }
 
@@ -370,8 +388,9 @@ impl<A: Actor> Code<A> {
         &Entry::new(<A::Messages as Protocol<A>>::FINGERPRINT, host::main_loop::run_actor::<A>);
 }
 
-pub(crate) async fn spawn<A: Actor>(node: &Arc<Node>, spec: Spec<A>) -> Result<Address<A>, SpawnError> {
-    let request = SpawnRequest {
+/// What is asked of the supervisor for this spec.
+pub(crate) fn request_of<A: Actor>(spec: Spec<A>) -> Result<SpawnRequest, SpawnError> {
+    Ok(SpawnRequest {
         name: spec.name,
         actor_type: type_name::<A>().to_owned(),
         code: CodeReference::to(Code::<A>::ENTRY).map_err(|e| SpawnError::Code(e.to_string()))?,
@@ -379,7 +398,11 @@ pub(crate) async fn spawn<A: Actor>(node: &Arc<Node>, spec: Spec<A>) -> Result<A
             .map_err(|e| SpawnError::Arguments(e.to_string()))?,
         protocol: <A::Messages as Protocol<A>>::FINGERPRINT,
         options: spec.options,
-    };
+    })
+}
+
+pub(crate) async fn spawn<A: Actor>(node: &Arc<Node>, spec: Spec<A>) -> Result<Address<A>, SpawnError> {
+    let request = request_of(spec)?;
     match node.request(Request::Spawn(Box::new(request))).await {
         Ok(Answer::Address(raw)) => Ok(Address::new(raw)),
         Err(Refusal::Spawn(error)) => Err(error),
@@ -387,11 +410,11 @@ pub(crate) async fn spawn<A: Actor>(node: &Arc<Node>, spec: Spec<A>) -> Result<A
     }
 }
 
-fn system_error(answer: Result<Answer, Refusal>) -> SystemError {
+pub(crate) fn system_error(answer: Result<Answer, Refusal>) -> SystemError {
     match answer {
         Err(Refusal::System(error)) => error,
         Err(Refusal::Unreachable(reason)) => SystemError::Unreachable(reason),
-        Err(Refusal::Spawn(_)) => SystemError::ShuttingDown,
+        Err(Refusal::Spawn(_) | Refusal::Administration(_)) => SystemError::ShuttingDown,
         // An answer to another question: the two ends are not of one mind any more.
         Ok(_) => SystemError::Unreachable(Unreachable::OtherProtocol),
     }

@@ -110,17 +110,22 @@ async fn live<A: Actor>(start: Ready, recorder: Arc<Recorder>, turn: &Arc<Turn>)
         reply: ReplyState::Open,
         body: Vec::new(),
         stopping: false,
+        info: None,
         actor: PhantomData,
     };
     let mut actor = match begin::<A>(&ticket.arguments, &mut cx).await {
         Ok(actor) => actor,
+        Err(error) if error.is_declined() => {
+            node.say(&ToSupervisor::Declined { reason: error.to_string() });
+            leave(0);
+        }
         Err(error) => {
             node.say(&ToSupervisor::StartFailed { error: error.to_string() });
             leave(0);
         }
     };
     let protocol = A::Messages::names().into_iter().map(|(key, name)| (key, name.to_owned())).collect();
-    node.say(&ToSupervisor::Ready { protocol });
+    node.say(&ToSupervisor::Ready { protocol, info: cx.info.take() });
     let mailbox = Mailbox::new(Arc::clone(&node), arriving);
     let finished = serve(&mut actor, &mut cx, mailbox).await;
     actor.stopped(&mut cx).await;

@@ -96,7 +96,7 @@ impl Supervisor {
         let child = self.actors.get(&address.actor);
         if let Some(child) = child {
             if child.capability == address.capability {
-                return match child.phase {
+                return match self.phase(child) {
                     Phase::Ended => Err(child.unreachable()),
                     _ if child.request.protocol != address.protocol => Err(Unreachable::OtherProtocol),
                     _ => Ok(false),
@@ -265,6 +265,7 @@ impl Supervisor {
             child.monitors.retain(|(peer, _)| *peer != dead);
         }
         self.listeners.retain(|peer| *peer != dead);
+        self.forget_questions_of(dead);
     }
 
     /// Takes a link from the incarnation that it was joined to, and reads what that had recorded. `None` if its

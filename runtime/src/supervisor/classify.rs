@@ -10,6 +10,8 @@ pub(crate) struct Clues<'a> {
     pub(crate) killed_for: Option<Exit>,
     /// It said that its `start` had failed.
     pub(crate) start_failed: Option<String>,
+    /// It said that there was nothing to run.
+    pub(crate) declined: Option<String>,
     /// It said goodbye; `true` if it stopped of its own accord.
     pub(crate) goodbye: Option<bool>,
     /// It said that it had panicked.
@@ -31,6 +33,7 @@ pub(crate) fn classify(status: WaitStatus, clues: Clues<'_>) -> Exit {
         WaitStatus::Signal { number, .. } => Exit::Signal(number),
         WaitStatus::Code(code) => match (clues.start_failed, clues.goodbye) {
             (Some(error), _) => Exit::StartFailed(error),
+            _ if code == 0 && clues.declined.is_some() => Exit::Declined(clues.declined.unwrap_or_default()),
             (None, Some(finished)) if code == 0 => {
                 if finished {
                     Exit::Finished

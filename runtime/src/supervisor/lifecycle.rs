@@ -1,22 +1,19 @@
 //! Start, exit, restart and stop of an actor's processes.
 //!
 //! The way of a crash: the exit is seen by the pidfd ([`peer`](super::peer)) → `exited` names it, writes the report and
-//! reads the flight recorder → the broker tells every process that was joined to the dead one → monitors get their
-//! `Down` → the strategy decides → a timer, and the next incarnation.
+//! reads the flight recorder → the broker tells every process that was joined to the dead one → the
+//! [`tree`](super::tree) decides, and [`decisions`](super::decisions) carries it out: monitors get their `Down`, a timer
+//! is set, the next incarnation is launched.
 
-use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
 use super::classify::{Clues, classify};
 use super::hang::{Sample, Watch};
 use super::peer::PeerId;
-use super::strategy::Life;
-use super::timers::Due;
-use super::{Happening, Supervisor, jitter};
-use crate::clock;
-use crate::error::SpawnError;
-use crate::event::{Down, Event, Phase};
+use super::tree::{End, Event as Happened};
+use super::{Happening, Supervisor};
+use crate::event::{Event, Phase};
 use crate::process::capture::{self, Sink};
 use crate::process::child::{Limits, MARK};
 use crate::process::exit::RawExit;
@@ -25,28 +22,20 @@ use crate::process::spawner::{self, Order, Spawned};
 use crate::process::{descriptors, exit::Usage};
 use crate::report::{CrashReport, Exit, Verdict};
 use crate::spec::Output;
-use crate::wire::control::{Answer, Refusal, Ticket, ToPeer};
-use crate::wire::ids::{ActorId, Incarnation, LinkId, MessageKey};
-
-/// Actors that are being stopped, one after another, and who waits for the last to have ended.
-pub(super) struct StopJob {
-    /// The last one is stopped first.
-    pub(super) left: VecDeque<ActorId>,
-    pub(super) then: Option<(PeerId, u64)>,
-}
+use crate::wire::control::{Ticket, ToPeer};
+use crate::wire::ids::{ActorId, Incarnation, MessageKey};
 
 impl Supervisor {
     /// Starts the next incarnation of an actor.
     pub(super) fn launch(&mut self, actor: ActorId) {
         let Some(child) = self.actors.get_mut(&actor) else { return };
         child.incarnation = Incarnation(child.incarnation.0 + 1);
-        child.phase = Phase::Starting;
         child.ordered_at = Instant::now();
         child.ready_at = None;
         child.killed_for = None;
+        child.asked_to_stop = false;
+        child.start_info = None;
         child.watch = Watch::new();
-        let deadline = clock::later(Instant::now(), child.request.options.start_deadline);
-        self.timers.set(actor, deadline, Due::StartDeadline);
         if let Err(error) = self.order(actor) {
             self.failed_to_start(actor, &error);
         }
@@ -114,7 +103,7 @@ impl Supervisor {
                     if let Some(peer) = self.peers.get(&peer) {
                         peer.kill();
                     }
-                } else if child.is_some_and(|child| child.phase == Phase::Stopping) {
+                } else if child.is_some_and(|child| child.asked_to_stop) {
                     self.say(peer, &ToPeer::Stop, &[]);
                 }
             }
@@ -131,18 +120,26 @@ impl Supervisor {
     /// There is no process at all. It counts as a failed start.
     fn failed_to_start(&mut self, actor: ActorId, error: &io::Error) {
         let report = self.report_of(actor, 0, Exit::NotStarted(error.to_string()));
-        self.after_exit(actor, report, Duration::ZERO);
+        self.after_exit(actor, report);
+    }
+
+    /// A child's process runs its own code.
+    pub(super) fn booted(&mut self, peer: PeerId) {
+        if let Some(actor) = self.peers.get(&peer).map(|peer| peer.actor) {
+            self.decide(Happened::Booted(actor));
+        }
     }
 
     /// The actor's `start` has returned.
-    pub(super) fn ready(&mut self, peer: PeerId, protocol: Vec<(MessageKey, String)>) {
+    pub(super) fn ready(&mut self, peer: PeerId, protocol: Vec<(MessageKey, String)>, info: Option<Vec<u8>>) {
         let Some(actor) = self.peers.get(&peer).map(|peer| peer.actor) else { return };
         let pid = self.peers.get(&peer).and_then(super::Peer::pid).unwrap_or(0);
-        let system = self.system;
+        let is_starting = self.tree.phase(actor) == Some(Phase::Starting);
         let Some(child) = self.actors.get_mut(&actor).filter(|child| child.peer == Some(peer)) else {
             return;
         };
         child.messages = protocol.into_iter().take(NAMES).collect();
+        child.start_info = info;
         child.ready_at = Some(Instant::now());
         let started = Event::Started {
             actor,
@@ -151,17 +148,11 @@ impl Supervisor {
             pid,
             took: child.ordered_at.elapsed(),
         };
-        if child.phase != Phase::Starting {
-            return;
+        if is_starting {
+            self.decide(Happened::Ready(actor));
+            self.join_waiting_links(actor);
+            self.tell_listeners(&started);
         }
-        child.phase = Phase::Running;
-        let (asked_by, address) = (child.asked_by.take(), child.address(system));
-        self.timers.clear(actor);
-        if let Some((asker, number)) = asked_by {
-            self.answer(asker, number, Ok(Answer::Address(address)));
-        }
-        self.join_waiting_links(actor);
-        self.tell_listeners(&started);
     }
 
     /// A process has ended, and everything that it had said has been heard.
@@ -176,6 +167,7 @@ impl Supervisor {
                 let clues = Clues {
                     killed_for,
                     start_failed: peer.start_failed.take(),
+                    declined: peer.declined.take(),
                     goodbye: peer.goodbye,
                     panic: panic.as_ref(),
                     stderr: &stderr,
@@ -189,17 +181,14 @@ impl Supervisor {
         let in_hand = self.in_hand_of(id);
         let mut report = self.report_of(actor, pid, seen);
         *report = CrashReport { incarnation, panic, in_hand, stderr, usage, uptime, ..*report };
-        let child = self.actors.get_mut(&actor).filter(|child| child.peer == Some(id));
-        let lived =
-            child.as_ref().and_then(|child| child.ready_at).map(|at| at.elapsed()).unwrap_or_default();
-        if let Some(child) = child {
+        if let Some(child) = self.actors.get_mut(&actor).filter(|child| child.peer == Some(id)) {
             child.peer = None;
         }
         // The order is a promise: first every peer drains what the dead process had sent, then it learns of the death,
         // and only then can anything of the next incarnation reach it.
         self.bury(id, &report);
         self.peers.remove(&id);
-        self.after_exit(actor, report, lived);
+        self.after_exit(actor, report);
         if self.over_at_last() {
             self.over = true;
         }
@@ -209,58 +198,15 @@ impl Supervisor {
         self.shutting_down && !self.peers.contains_key(&self.program) && self.peers.is_empty()
     }
 
-    /// What is done now that an actor has no process: the one place that asks the strategy.
-    fn after_exit(&mut self, actor: ActorId, mut report: Box<CrashReport>, lived: Duration) {
-        let Some(child) = self.actors.get_mut(&actor) else { return };
-        let stopping = child.phase == Phase::Stopping || self.shutting_down;
-        let first_start = child.asked_by.take();
-        report.verdict = if stopping || first_start.is_some() {
-            Verdict::Ended
-        } else {
-            let life = Life { normal: report.exit.is_normal(), length: lived };
-            child.history.decide(life, Instant::now(), jitter())
+    /// An actor has no process any more: what becomes of it is the tree's decision.
+    fn after_exit(&mut self, actor: ActorId, report: Box<CrashReport>) {
+        let end = match &report.exit {
+            Exit::Declined(_) => End::Declined,
+            exit if exit.is_normal() => End::Normal,
+            _ => End::Abnormal,
         };
-        child.last_report = Some(report.clone());
-        match child.request.options.output {
-            _ if report.exit.is_normal() => {}
-            // Whoever wants to hear nothing of an actor still gets its reports as events.
-            Output::Silent => tracing::debug!("{report}"),
-            _ => tracing::warn!("{report}"),
-        }
-        let given_up = matches!(report.verdict, Verdict::GivenUp { .. });
-        if let Verdict::Restart { after, .. } = report.verdict {
-            child.phase = Phase::Restarting;
-            child.restarts += 1;
-            self.timers.set(actor, clock::later(Instant::now(), after), Due::Restart);
-        } else {
-            // Before its `Down` is seen, so that whoever sees it can take the name.
-            self.retire(actor, given_up);
-        }
-        self.kill_children_of(actor);
-        self.tell_monitors(actor, &report);
-        self.tell_listeners(&Event::Exited(report.clone()));
-        if !matches!(report.verdict, Verdict::Restart { .. }) {
-            self.ended_for_good(actor, given_up, &report);
-        }
-        if let Some((asker, number)) = first_start {
-            let error = match &report.exit {
-                Exit::NotStarted(error) => {
-                    SpawnError::Process { name: report.name.clone(), error: error.clone() }
-                }
-                _ => SpawnError::Start(report),
-            };
-            self.answer(asker, number, Err(Refusal::Spawn(error)));
-        }
-        self.go_on_stopping(actor);
-    }
-
-    fn ended_for_good(&mut self, actor: ActorId, given_up: bool, report: &CrashReport) {
-        self.close_links_to(actor);
-        if given_up {
-            tracing::error!("{} was given up: {}", report.name, report.verdict);
-            self.end.given_up = Some(Box::new(report.clone()));
-        }
-        self.tell_listeners(&Event::Ended { actor, name: report.name.clone(), given_up });
+        self.reports.insert(actor, report);
+        self.decide(Happened::Exited(actor, end));
     }
 
     fn report_of(&self, actor: ActorId, pid: u32, exit: Exit) -> Box<CrashReport> {
@@ -281,70 +227,6 @@ impl Supervisor {
         })
     }
 
-    /// One `Down` per monitor, to be seen behind everything that the dead process had sent to the one who watches.
-    fn tell_monitors(&mut self, actor: ActorId, report: &CrashReport) {
-        let Some(child) = self.actors.get_mut(&actor) else { return };
-        for (peer, monitor) in std::mem::take(&mut child.monitors) {
-            let after = self.link_that_drains_into(report, peer);
-            let down = Down {
-                monitor,
-                actor,
-                name: report.name.clone(),
-                incarnation: report.incarnation,
-                exit: report.exit.clone(),
-            };
-            self.say(peer, &ToPeer::Down { down, after }, &[]);
-        }
-    }
-
-    /// The link on which the dead process's last messages still come to `watcher`, if there is one.
-    fn link_that_drains_into(&self, report: &CrashReport, watcher: PeerId) -> Option<LinkId> {
-        let watcher = self.peers.get(&watcher)?;
-        watcher.incoming.iter().copied().find(|link| {
-            self.links.get(link).is_some_and(|link| {
-                link.sender_actor == report.actor && link.sender_incarnation == report.incarnation
-            })
-        })
-    }
-
-    /// What stands under an actor, at any depth, ends with the incarnation that started it.
-    fn kill_children_of(&mut self, actor: ActorId) {
-        for id in self.subtree(actor).into_iter().skip(1) {
-            self.end_at_once(id);
-        }
-    }
-
-    /// Ends an actor without asking it; its name is free at once.
-    fn end_at_once(&mut self, id: ActorId) {
-        let Some(child) = self.actors.get_mut(&id) else { return };
-        child.phase = Phase::Stopping;
-        child.killed_for.get_or_insert(Exit::Killed);
-        if self.names.get(&child.name) == Some(&id) {
-            self.names.remove(&child.name);
-        }
-        match child.peer {
-            Some(peer) => {
-                if let Some(peer) = self.peers.get(&peer) {
-                    peer.kill();
-                }
-            }
-            None => {
-                let report = self.report_of(id, 0, Exit::Killed);
-                self.after_exit(id, report, Duration::ZERO);
-            }
-        }
-    }
-
-    pub(super) fn act_on_timers(&mut self, now: Instant) {
-        while let Some((actor, due)) = self.timers.pop(now) {
-            match due {
-                Due::Restart => self.launch(actor),
-                Due::StartDeadline => self.kill_for(actor, Exit::StartDeadline),
-                Due::StopDeadline => self.kill_for(actor, Exit::StopDeadline),
-            }
-        }
-    }
-
     /// Kills an actor's process; what follows is seen as its exit, and named so.
     pub(super) fn kill_for(&mut self, actor: ActorId, why: Exit) {
         let Some(child) = self.actors.get_mut(&actor) else { return };
@@ -361,7 +243,7 @@ impl Supervisor {
             let options = &child.request.options;
             let (hang_limit, await_limit) = (options.hang_limit, options.await_limit);
             let Some(peer) = child.peer.and_then(|peer| self.peers.get(&peer)) else { continue };
-            if child.phase != Phase::Running || child.killed_for.is_some() {
+            if child.killed_for.is_some() || self.tree.phase(child.id) != Some(Phase::Running) {
                 continue;
             }
             // Only where it matters: it means looking at every row.
@@ -383,68 +265,6 @@ impl Supervisor {
         }
         for (actor, hang) in hung {
             self.kill_for(actor, Exit::Hung(hang));
-        }
-    }
-
-    /// Stops actors in the reverse order of their start, one after another, and answers when the last has ended.
-    pub(super) fn stop_all(&mut self, actors: Vec<ActorId>, then: Option<(PeerId, u64)>) {
-        self.stops.push(StopJob { left: actors.into(), then });
-        self.go_on_with_stops();
-    }
-
-    fn go_on_stopping(&mut self, ended: ActorId) {
-        if self.actors.get(&ended).is_none_or(|child| child.phase == Phase::Ended) {
-            for job in &mut self.stops {
-                job.left.retain(|&id| id != ended);
-            }
-            self.go_on_with_stops();
-        }
-    }
-
-    fn go_on_with_stops(&mut self) {
-        let mut jobs = std::mem::take(&mut self.stops);
-        jobs.retain_mut(|job| {
-            while let Some(&last) = job.left.back() {
-                if self.is_ended(last) {
-                    job.left.pop_back();
-                } else {
-                    self.stop_one(last);
-                    if !self.is_ended(last) {
-                        return true;
-                    }
-                }
-            }
-            if let Some((asker, number)) = job.then {
-                self.answer(asker, number, Ok(Answer::Done));
-            }
-            false
-        });
-        // Stopping may have added jobs meanwhile.
-        jobs.append(&mut self.stops);
-        self.stops = jobs;
-    }
-
-    fn is_ended(&self, actor: ActorId) -> bool {
-        self.actors.get(&actor).is_none_or(|child| child.phase == Phase::Ended)
-    }
-
-    /// Asks one actor to stop; its grace begins.
-    fn stop_one(&mut self, actor: ActorId) {
-        let Some(child) = self.actors.get_mut(&actor) else { return };
-        match (child.phase, child.peer) {
-            (Phase::Ended | Phase::Stopping, _) => {}
-            (_, Some(peer)) => {
-                child.phase = Phase::Stopping;
-                let deadline = clock::later(Instant::now(), child.request.options.stop_grace);
-                self.timers.set(actor, deadline, Due::StopDeadline);
-                self.say(peer, &ToPeer::Stop, &[]);
-            }
-            (_, None) => {
-                // It waits for its restart: there is nothing to ask.
-                child.phase = Phase::Stopping;
-                let report = self.report_of(actor, 0, Exit::Stopped);
-                self.after_exit(actor, report, Duration::ZERO);
-            }
         }
     }
 }

@@ -6,7 +6,9 @@
 //!
 //! - [`registry`]: every actor, its phase, its name.
 //! - [`peer`]: the process at the other end of one control link.
-//! - [`lifecycle`]: start, exit, restart, stop. [`strategy`] decides, [`classify`] names what was seen.
+//! - [`tree`]: the supervision tree; decides, purely. [`decisions`] tells it what has happened and does what it says.
+//! - [`lifecycle`]: the processes: launch, exit, kill. [`classify`] names what was seen.
+//! - [`administer`]: groups, and what people ask of the tree. [`fate`]: monitors and links.
 //! - [`broker`]: links between processes, and the ledger.
 //! - [`requests`]: answers. [`door`]: programs that attach from outside.
 //! - [`hang`]: whether an actor hangs.
@@ -18,6 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use thiserror::Error;
 use tokio::sync::mpsc;
 
 use crate::process::code_reference::Image;
@@ -29,9 +32,12 @@ use crate::wire::ids::{ActorId, Capability, Incarnation, LinkId, SystemId};
 use crate::wire::place::Place;
 use crate::wire::transport::ControlStream;
 
+mod administer;
 mod broker;
 mod classify;
+mod decisions;
 mod door;
+mod fate;
 mod hang;
 mod lifecycle;
 mod peer;
@@ -39,12 +45,12 @@ mod registry;
 mod requests;
 mod strategy;
 mod timers;
+mod tree;
 
 use broker::Link;
-use lifecycle::StopJob;
 use peer::{Peer, PeerId};
 use registry::Child;
-use timers::Timers;
+use tree::Tree;
 
 /// How children of this program are started.
 #[derive(Clone, Debug)]
@@ -70,8 +76,22 @@ pub(crate) struct Begin {
 pub(crate) struct End {
     /// The signal that asked for it.
     pub(crate) interrupted: Option<i32>,
-    /// The last actor that was given up, if one was.
-    pub(crate) given_up: Option<Box<CrashReport>>,
+    /// A group that stands in no other was given up.
+    pub(crate) escalated: Option<Escalation>,
+}
+
+/// A group has failed that stands in no other.
+#[derive(Debug, Error)]
+#[error("the group {group} was given up because of {child}{}", last_words(.report.as_deref()))]
+pub(crate) struct Escalation {
+    pub(crate) group: String,
+    pub(crate) child: String,
+    /// The child's last crash.
+    pub(crate) report: Option<Box<CrashReport>>,
+}
+
+fn last_words(report: Option<&CrashReport>) -> String {
+    report.map(|report| format!(": {report}")).unwrap_or_default()
 }
 
 /// Most happenings that wait for the loop: then those who bring them wait, and their peers with them.
@@ -83,6 +103,8 @@ enum Happening {
     Heard(PeerId, ToSupervisor),
     /// A process has said what is no control message.
     Nonsense(PeerId, String),
+    /// A process has introduced itself: it runs its own code.
+    Booted(PeerId),
     /// The spawner has started a process, or has not.
     Spawned(PeerId, std::io::Result<crate::process::spawner::Spawned>),
     /// A process has ended; everything that it had said has been heard before.
@@ -113,8 +135,12 @@ struct Supervisor {
     listeners: Vec<PeerId>,
     /// Where programs attach, if this system listens.
     place: Option<Place>,
-    timers: Timers,
-    stops: Vec<StopJob>,
+    /// Every group that there is.
+    groups: HashMap<ActorId, administer::Group>,
+    tree: Tree,
+    decisions: decisions::Decisions,
+    /// Of exits about which the tree has not decided yet.
+    reports: HashMap<ActorId, Box<CrashReport>>,
     shutting_down: bool,
     over: bool,
     end: End,
@@ -136,8 +162,8 @@ pub(crate) fn run(begin: Begin) -> std::io::Result<End> {
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         while !supervisor.over {
             // Before sleeping: the runtime's timers have steps of a millisecond, and a restart at once is due now.
-            supervisor.act_on_timers(Instant::now());
-            let due = supervisor.timers.next().map(tokio::time::Instant::from_std);
+            supervisor.act_on_timers();
+            let due = supervisor.tree.due().map(tokio::time::Instant::from_std);
             let far = tokio::time::Instant::now() + Duration::from_secs(3600);
             let due = due.map_or(far, |due| due.min(far));
             tokio::select! {
@@ -194,8 +220,10 @@ impl Supervisor {
             last_link: 0,
             listeners: Vec::new(),
             place: None,
-            timers: Timers::default(),
-            stops: Vec::new(),
+            groups: HashMap::new(),
+            tree: Tree::new(spawn_cap(), random_seed(), Instant::now()),
+            decisions: decisions::Decisions::default(),
+            reports: HashMap::new(),
             shutting_down: false,
             over: false,
             end: End::default(),
@@ -210,6 +238,7 @@ impl Supervisor {
         match happening {
             Happening::Heard(peer, message) => self.hear(peer, message),
             Happening::Nonsense(peer, reason) => self.nonsense(peer, &reason),
+            Happening::Booted(peer) => self.booted(peer),
             Happening::Spawned(peer, result) => self.spawned(peer, result),
             Happening::Exited(peer, exit) => self.exited(peer, exit),
             Happening::Left(peer) => self.left(peer),
@@ -238,7 +267,7 @@ impl Supervisor {
             for peer in self.peers.values() {
                 peer.kill();
             }
-            self.shutting_down = true;
+            self.shut_down(None);
             self.over = self.peers.values().all(|peer| !peer.is_child());
         }
         self.bury_without_process(peer);
@@ -266,14 +295,20 @@ fn random_capability() -> std::io::Result<Capability> {
     Ok(Capability(u128::from_le_bytes(bytes)))
 }
 
-/// A number from 0 to 1, to spread restarts.
-fn jitter() -> f64 {
-    let mut bytes = [0; 4];
-    // Without random bytes every restart waits its whole step: no harm but less spread.
-    match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) {
-        Ok(_) => f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX),
-        Err(_) => 1.0,
-    }
+/// What spreads the restarts of this system otherwise than those of the next.
+fn random_seed() -> u64 {
+    // Without random bytes every system spreads its restarts in the same way: no harm.
+    random_capability().map_or(0, |Capability(bits)| {
+        #[allow(clippy::cast_possible_truncation)] // Its lower half.
+        let seed = bits as u64;
+        seed
+    })
+}
+
+/// Most processes that are being spawned at once: enough to keep every core busy with them and with what they start,
+/// few enough that each is soon through.
+fn spawn_cap() -> usize {
+    std::thread::available_parallelism().map_or(4, |cores| 2 * cores.get())
 }
 
 const KILL: Signal = Signal::KILL;

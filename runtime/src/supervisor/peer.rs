@@ -45,6 +45,7 @@ pub(super) struct Peer {
     pub(super) panic: Option<Panic>,
     pub(super) goodbye: Option<bool>,
     pub(super) start_failed: Option<String>,
+    pub(super) declined: Option<String>,
 }
 
 struct Process {
@@ -287,6 +288,7 @@ impl Supervisor {
             panic: None,
             goodbye: None,
             start_failed: None,
+            declined: None,
         };
         // The hello of a child goes out with its ticket; the program's now.
         if actor == ActorId::PROGRAM {
@@ -438,11 +440,16 @@ async fn attend_child(
     captured: Option<Arc<Captured>>,
 ) {
     let mut buffer = vec![0; 16 << 10];
-    let mut heard = Ok(());
+    let (mut heard, mut booted) = (Ok(()), false);
     let waited = loop {
         tokio::select! {
             waited = exit::wait(pid, &watch) => break waited,
             ended = attendance.hear(&mut buffer), if heard.is_ok() => heard = ended,
+        }
+        if !booted && attendance.listener.is_introduced() {
+            booted = true;
+            // The loop may have ended; then so has everything else.
+            let _ = attendance.happenings.send(Happening::Booted(attendance.peer)).await;
         }
     };
     if heard.is_ok() {

@@ -1,11 +1,10 @@
 //! Every actor that the supervisor knows: its spec, its phase, its name.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 use super::hang::Watch;
 use super::peer::PeerId;
-use super::strategy::Restarts;
 use super::{FIRST, Supervisor, random_capability};
 use crate::error::{SpawnError, Unreachable};
 use crate::event::{ActorInfo, Phase};
@@ -22,26 +21,29 @@ const REMEMBERED: usize = 1024;
 /// One actor.
 pub(super) struct Child {
     pub(super) id: ActorId,
+    /// Its path, where it stands in a group.
     pub(super) name: String,
+    /// The actor that started it, or the program.
     pub(super) parent: ActorId,
     pub(super) capability: Capability,
     pub(super) request: SpawnRequest,
-    pub(super) phase: Phase,
     pub(super) incarnation: Incarnation,
     pub(super) peer: Option<PeerId>,
-    pub(super) restarts: u64,
-    pub(super) history: Restarts,
     pub(super) watch: Watch,
-    /// Whoever waits for the first start.
-    pub(super) asked_by: Option<(PeerId, u64)>,
     pub(super) monitors: Vec<(PeerId, u64)>,
-    /// Whoever waits for the restart that is under way to be a whole one.
+    /// Those with whom it shares its fate, in this life.
+    pub(super) linked: BTreeSet<ActorId>,
     pub(super) ordered_at: Instant,
     pub(super) ready_at: Option<Instant>,
     /// Why the supervisor has killed its process, if it has.
     pub(super) killed_for: Option<Exit>,
+    /// Its process is to stop as soon as it can be told.
+    pub(super) asked_to_stop: bool,
     pub(super) last_report: Option<Box<CrashReport>>,
+    /// It will not run again; its name is free.
+    pub(super) ended: bool,
     pub(super) given_up: bool,
+    pub(super) start_info: Option<Vec<u8>>,
     /// Of links that are no more.
     pub(super) ledger: Ledger,
     pub(super) messages: HashMap<MessageKey, String>,
@@ -55,19 +57,6 @@ impl Child {
             actor: self.id,
             capability: self.capability,
             protocol: self.request.protocol,
-        }
-    }
-
-    pub(super) fn info(&self, pid: Option<u32>) -> ActorInfo {
-        ActorInfo {
-            actor: self.id,
-            name: self.name.clone(),
-            actor_type: self.request.actor_type.clone(),
-            parent: self.parent,
-            phase: self.phase,
-            incarnation: self.incarnation,
-            pid,
-            restarts: self.restarts,
         }
     }
 
@@ -86,8 +75,13 @@ impl Child {
 }
 
 impl Supervisor {
-    /// Takes a new actor in, without starting it.
-    pub(super) fn admit(&mut self, parent: ActorId, request: SpawnRequest) -> Result<ActorId, SpawnError> {
+    /// Takes a new actor in, without starting it. `group` is the path of the one that it will stand in.
+    pub(super) fn admit(
+        &mut self,
+        parent: ActorId,
+        group: Option<&str>,
+        request: SpawnRequest,
+    ) -> Result<ActorId, SpawnError> {
         if self.shutting_down {
             return Err(SpawnError::ShuttingDown);
         }
@@ -96,7 +90,11 @@ impl Supervisor {
             return Err(SpawnError::TooMany(ACTORS));
         }
         let id = ActorId(self.last_actor + 1);
-        let name = request.name.clone().unwrap_or_else(|| default_name(&request.actor_type, id));
+        let own = request.name.clone().unwrap_or_else(|| default_name(&request.actor_type, id));
+        let name = match group {
+            Some(group) => format!("{group}/{own}"),
+            None => own,
+        };
         if self.names.contains_key(&name) {
             return Err(SpawnError::NameTaken(name));
         }
@@ -104,27 +102,25 @@ impl Supervisor {
             .map_err(|e| SpawnError::Process { name: name.clone(), error: e.to_string() })?;
         self.last_actor = id.0;
         self.names.insert(name.clone(), id);
-        let options = &request.options;
-        let history = Restarts::new(options.restart, options.intensity, options.backoff);
         let child = Child {
             id,
             name,
             parent,
             capability,
             request,
-            phase: Phase::Starting,
             incarnation: Incarnation(FIRST.0 - 1),
             peer: None,
-            restarts: 0,
-            history,
             watch: Watch::new(),
-            asked_by: None,
             monitors: Vec::new(),
+            linked: BTreeSet::new(),
             ordered_at: Instant::now(),
             ready_at: None,
             killed_for: None,
+            asked_to_stop: false,
             last_report: None,
+            ended: false,
             given_up: false,
+            start_info: None,
             ledger: Ledger::default(),
             messages: HashMap::new(),
         };
@@ -132,18 +128,19 @@ impl Supervisor {
         Ok(id)
     }
 
-    /// The actor ends for good; its name is free from here on.
+    /// The actor will not run again; its name is free from here on.
     pub(super) fn retire(&mut self, actor: ActorId, given_up: bool) {
         let Some(child) = self.actors.get_mut(&actor) else { return };
-        child.phase = Phase::Ended;
+        child.ended = true;
         child.given_up = given_up;
-        child.peer = None;
-        child.killed_for = None;
         if self.names.get(&child.name) == Some(&actor) {
             self.names.remove(&child.name);
         }
-        self.timers.clear(actor);
-        self.ended.push_back(actor);
+    }
+
+    /// The oldest of those that have ended are forgotten.
+    pub(super) fn remember(&mut self, ended: ActorId) {
+        self.ended.push_back(ended);
         if self.ended.len() > REMEMBERED
             && let Some(oldest) = self.ended.pop_front()
         {
@@ -151,22 +148,39 @@ impl Supervisor {
         }
     }
 
-    /// The actors that stand under `actor`, at any depth, and itself; in the order in which they were started.
-    pub(super) fn subtree(&self, actor: ActorId) -> Vec<ActorId> {
-        // A child is always younger than its parent, so one pass in order of age finds all.
-        let mut found = vec![actor];
-        for child in self.actors.values() {
-            if child.phase != Phase::Ended && child.id != actor && found.contains(&child.parent) {
-                found.push(child.id);
-            }
+    /// What an actor is doing.
+    pub(super) fn phase(&self, child: &Child) -> Phase {
+        if child.ended {
+            return Phase::Ended;
         }
-        found
+        self.tree.phase(child.id).unwrap_or(Phase::Ended)
+    }
+
+    pub(super) fn info(&self, child: &Child) -> ActorInfo {
+        let group = self.tree.parent(child.id).and_then(|parent| self.groups.get(&parent));
+        ActorInfo {
+            actor: child.id,
+            name: child.name.clone(),
+            actor_type: child.request.actor_type.clone(),
+            parent: child.parent,
+            phase: self.phase(child),
+            incarnation: child.incarnation,
+            pid: self.pid_of(child),
+            restarts: self.tree.restarts(child.id),
+            group: group.map(|group| group.path.clone()),
+            start_info: child.start_info.clone(),
+        }
+    }
+
+    pub(super) fn pid_of(&self, child: &Child) -> Option<u32> {
+        self.peers.get(&child.peer?)?.pid()
     }
 
     /// The name of an actor, or of the program.
     pub(super) fn name_of(&self, actor: ActorId) -> String {
         match self.actors.get(&actor) {
             Some(child) => child.name.clone(),
+            None if self.groups.contains_key(&actor) => self.groups[&actor].path.clone(),
             None if actor == ActorId::PROGRAM => "program".into(),
             None => format!("actor {actor}"),
         }

@@ -1,17 +1,25 @@
 //! What processes say and ask, and the answers.
 
 use super::Supervisor;
+use super::administer::Instance;
+use super::decisions::About;
 use super::peer::PeerId;
-use crate::error::{SpawnError, SystemError, Unreachable};
-use crate::event::{Down, Event, Phase};
+use super::tree::Event as Happened;
+use crate::error::{AdministrationError, SpawnError, SystemError, Unreachable};
+use crate::event::{Event, Phase};
 use crate::report::Exit;
 use crate::wire::control::{Answer, Refusal, Request, SpawnRequest, ToPeer, ToSupervisor};
-use crate::wire::ids::{ActorId, Incarnation, LinkId, MessageKey, RawAddress};
+use crate::wire::ids::{ActorId, LinkId, MessageKey, RawAddress};
 
 impl Supervisor {
     pub(super) fn hear(&mut self, peer: PeerId, message: ToSupervisor) {
         match message {
-            ToSupervisor::Ready { protocol } => self.ready(peer, protocol),
+            ToSupervisor::Ready { protocol, info } => self.ready(peer, protocol, info),
+            ToSupervisor::Declined { reason } => {
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    peer.declined = Some(reason);
+                }
+            }
             ToSupervisor::StartFailed { error } => {
                 if let Some(peer) = self.peers.get_mut(&peer) {
                     peer.start_failed = Some(error);
@@ -72,6 +80,18 @@ impl Supervisor {
                 let reason = "a program from outside cannot start actors: their code is not in this system's executable";
                 self.answer(peer, number, Err(Refusal::Spawn(SpawnError::Code(reason.into()))));
             }
+            Request::StartGroup(_)
+            | Request::StartChild { .. }
+            | Request::StartInstance { .. }
+            | Request::Administer { .. }
+            | Request::FateLink { .. }
+            | Request::FateUnlink { .. }
+            | Request::OwnChild { .. }
+                if is_outside =>
+            {
+                let error = Box::new(AdministrationError::NotAllowed);
+                self.answer(peer, number, Err(Refusal::Administration(error)));
+            }
             Request::Listen { .. } | Request::Shutdown if peer != self.program => {
                 self.answer(peer, number, Err(Refusal::System(SystemError::NotAllowed)));
             }
@@ -87,8 +107,7 @@ impl Supervisor {
             }
             Request::Stop { address } => match self.to_be_ended(address) {
                 Ok(actor) => {
-                    let subtree = self.subtree(actor);
-                    self.stop_all(subtree, Some((peer, number)));
+                    self.ask_tree((peer, number), About::Stop, |ticket| Happened::Terminate(actor, ticket))
                 }
                 Err(refusal) => self.answer(peer, number, Err(refusal)),
             },
@@ -104,13 +123,16 @@ impl Supervisor {
                 self.answer(peer, number, found);
             }
             Request::Info { actor } => {
-                let info = self.actors.get(&actor).map(|child| child.info(self.pid_of(actor)));
+                let info = self.actors.get(&actor).map(|child| self.info(child));
                 let unknown = Refusal::System(SystemError::Unreachable(Unreachable::NoSuchActor));
                 self.answer(peer, number, info.map(|info| Answer::Info(Box::new(info))).ok_or(unknown));
             }
             Request::List => {
-                let living = self.actors.values().filter(|child| child.phase != Phase::Ended);
-                let list = living.map(|child| child.info(self.pid_of(child.id))).collect();
+                let living = self
+                    .actors
+                    .values()
+                    .filter(|child| !matches!(self.phase(child), Phase::Ended | Phase::Stopped));
+                let list = living.map(|child| self.info(child)).collect();
                 self.answer(peer, number, Ok(Answer::List(list)));
             }
             Request::Ledger { actor } => {
@@ -123,54 +145,43 @@ impl Supervisor {
                 }
                 self.answer(peer, number, Ok(Answer::Done));
             }
-            Request::Shutdown => {
-                self.shutting_down = true;
-                let all =
-                    self.actors.values().filter(|child| child.phase != Phase::Ended).map(|c| c.id).collect();
-                self.stop_all(all, Some((peer, number)));
+            Request::Shutdown => self.shut_down(Some((peer, number))),
+            Request::StartGroup(request) => self.start_group((peer, number), *request),
+            Request::StartChild { group, child } => self.start_child((peer, number), &group, *child),
+            Request::StartInstance { group, name, actor_type, protocol, arguments } => {
+                let instance = Instance { name, actor_type, protocol, arguments };
+                self.start_instance((peer, number), &group, instance);
+            }
+            Request::Administer { path, act } => self.administer((peer, number), path, act),
+            Request::Tree { path } => {
+                let tree = self.tree_at(path).map(Answer::Tree);
+                self.answer(peer, number, tree.map_err(|e| Refusal::Administration(Box::new(e))));
+            }
+            Request::FateLink { address } => self.link(peer, number, address),
+            Request::FateUnlink { address } => self.unlink(peer, number, address),
+            Request::OwnChild { name, protocol } => {
+                let found = self.own_child(peer, name, protocol).map(Answer::Address);
+                self.answer(peer, number, found.map_err(Refusal::System));
             }
         }
     }
 
     fn spawn(&mut self, peer: PeerId, number: u64, request: SpawnRequest) {
         let parent = self.peers.get(&peer).map_or(ActorId::PROGRAM, |peer| peer.actor);
-        match self.admit(parent, request) {
+        if !self.shutting_down && !self.tree.takes_children(parent) {
+            self.answer(peer, number, Err(Refusal::Spawn(SpawnError::Stopping)));
+            return;
+        }
+        match self.admit(parent, None, request) {
             Ok(actor) => {
-                if let Some(child) = self.actors.get_mut(&actor) {
-                    child.asked_by = Some((peer, number));
-                }
-                self.launch(actor);
+                let Some(plan) = self.plan_of(actor) else { return };
+                self.ask_tree((peer, number), About::Spawn(actor), |ticket| Happened::Start {
+                    parent,
+                    plan,
+                    ticket,
+                });
             }
             Err(error) => self.answer(peer, number, Err(Refusal::Spawn(error))),
-        }
-    }
-
-    /// Monitoring the dead answers at once.
-    fn monitor(&mut self, peer: PeerId, number: u64, address: RawAddress) {
-        let admitted = self.admits(address);
-        let Some(child) = self.actors.get_mut(&address.actor) else {
-            self.answer(peer, number, Err(Refusal::Unreachable(Unreachable::NoSuchActor)));
-            return;
-        };
-        if child.capability != address.capability {
-            let reason = admitted.err().unwrap_or(Unreachable::Forged);
-            self.answer(peer, number, Err(Refusal::Unreachable(reason)));
-            return;
-        }
-        let dead = matches!(child.phase, Phase::Ended | Phase::Restarting);
-        let down = dead.then(|| Down {
-            monitor: number,
-            actor: child.id,
-            name: child.name.clone(),
-            incarnation: Incarnation(0),
-            exit: child.last_report.as_ref().map_or(Exit::Stopped, |report| report.exit.clone()),
-        });
-        if down.is_none() {
-            child.monitors.push((peer, number));
-        }
-        self.answer(peer, number, Ok(Answer::Done));
-        if let Some(down) = down {
-            self.say(peer, &ToPeer::Down { down, after: None }, &[]);
         }
     }
 
@@ -190,10 +201,6 @@ impl Supervisor {
             Some(child) if child.request.protocol != protocol => Err(SystemError::OtherType(name)),
             Some(child) => Ok(child.address(self.system)),
         }
-    }
-
-    fn pid_of(&self, actor: ActorId) -> Option<u32> {
-        self.peers.get(&self.actors.get(&actor)?.peer?)?.pid()
     }
 
     pub(super) fn answer(&self, peer: PeerId, number: u64, answer: Result<Answer, Refusal>) {

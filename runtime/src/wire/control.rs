@@ -8,13 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use super::frame::Status;
 use super::ids::{ActorId, Capability, Incarnation, LinkId, MessageKey, RawAddress, Sequence, SystemId};
-use crate::error::{SpawnError, SystemError, Unreachable};
+use crate::administration::{NodeInfo, SpecInfo};
+use crate::error::{AdministrationError, SpawnError, SystemError, Unreachable};
 use crate::event::{ActorInfo, Down, Event};
+use crate::group::Flags;
 use crate::ledger::Ledger;
 use crate::process::child::Limits;
 use crate::process::code_reference::{CodeReference, Image};
 use crate::report::{CrashReport, Panic};
-use crate::spec::{Options, Window};
+use crate::spec::{Backoff, Options, Restart, Window};
 
 /// Bytes before the body of a control frame.
 pub const HEADER: usize = 8;
@@ -26,10 +28,13 @@ pub const DESCRIPTORS: usize = 4;
 /// A process speaks to its supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToSupervisor {
-    /// `start` has returned; messages may come. Carries the names of the protocol's messages, for reports.
-    Ready { protocol: Vec<(MessageKey, String)> },
+    /// `start` has returned; messages may come. Carries the names of the protocol's messages, for reports,
+    /// and what `start` wants known.
+    Ready { protocol: Vec<(MessageKey, String)>, info: Option<Vec<u8>> },
     /// `start` returned an error, or could not be entered.
     StartFailed { error: String },
+    /// `start` said that there is nothing to run.
+    Declined { reason: String },
     /// A thread has panicked; the process is about to abort.
     Panicked(Panic),
     /// The process is about to leave as it should.
@@ -95,6 +100,77 @@ pub enum Request {
     Listen { name: String },
     /// Stop everything, in reverse order; answered when all have ended.
     Shutdown,
+    /// Start a group; answered when all that is in it is up.
+    StartGroup(Box<GroupRequest>),
+    /// Start one more child in the group of this name.
+    StartChild { group: String, child: Box<SpawnRequest> },
+    /// Start one more of its kind in a dynamic group.
+    StartInstance {
+        group: String,
+        name: Option<String>,
+        actor_type: String,
+        protocol: u64,
+        arguments: Vec<u8>,
+    },
+    /// Something about what has this name.
+    Administer { path: String, act: Administration },
+    /// The tree under this name, or all of it.
+    Tree { path: Option<String> },
+    /// End me when that one ends abnormally, and the other way round.
+    FateLink { address: RawAddress },
+    /// No longer.
+    FateUnlink { address: RawAddress },
+    /// The address of the asker's own child of this name.
+    OwnChild { name: String, protocol: u64 },
+}
+
+/// What is done about one node of the supervision tree.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Administration {
+    /// Stop it, keep its spec.
+    Terminate,
+    /// Start it again.
+    Restart,
+    /// Forget its spec.
+    Delete,
+    /// Give a group new flags.
+    SetFlags(Flags),
+    /// Tell its spec.
+    Spec,
+}
+
+/// A group with all that is in it, flat: parents stand before their children, so that reading it needs no deep stack.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct GroupRequest {
+    /// The group that it shall stand in.
+    pub(crate) under: Option<String>,
+    pub(crate) nodes: Vec<GroupNode>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct GroupNode {
+    /// Its place in the list; `None` for the first.
+    pub(crate) parent: Option<u32>,
+    pub(crate) name: Option<String>,
+    pub(crate) kind: NodeKind,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum NodeKind {
+    Group(GroupOptions),
+    /// In a dynamic group: what all its children are made from.
+    Actor(Box<SpawnRequest>),
+}
+
+/// Everything about a group but its name and its children.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct GroupOptions {
+    pub(crate) flags: Flags,
+    pub(crate) restart: Restart,
+    pub(crate) significant: bool,
+    pub(crate) backoff: Backoff,
+    /// It is dynamic: its only child in the list is the template.
+    pub(crate) template: Option<()>,
 }
 
 /// What to start.
@@ -185,6 +261,10 @@ pub enum Answer {
     List(Vec<ActorInfo>),
     /// The ledger.
     Ledger(Ledger),
+    /// A part of the supervision tree, each parent before its children.
+    Tree(Vec<NodeInfo>),
+    /// One spec.
+    Spec(Box<SpecInfo>),
 }
 
 /// Why there is no answer.
@@ -194,6 +274,8 @@ pub enum Refusal {
     Spawn(SpawnError),
     /// To anything about an address.
     Unreachable(Unreachable),
+    /// To anything about the supervision tree.
+    Administration(Box<AdministrationError>),
     /// To the rest.
     System(SystemError),
 }
