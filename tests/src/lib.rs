@@ -4,6 +4,7 @@
 
 pub mod doomed;
 pub mod history;
+pub mod member;
 pub mod specimen;
 
 pub use specimen::{Fault, Specimen};

@@ -1,0 +1,135 @@
+//! Many children at once: small versions here, the full ones by their variables (`docs/testing.md`).
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use super::*;
+
+fn number(variable: &str, default: usize) -> usize {
+    std::env::var(variable).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
+/// Starts, lists and stops so many children; how long each took on average.
+async fn cycle(sys: &System, count: usize) -> Result<Duration> {
+    let begun = Instant::now();
+    sys.start_group(Group::dynamic("many", Spec::<Member>::new(Manner::default()))).await?;
+    // As many at once as a program would: the supervisor spawns as many as its cap says.
+    let mut starts = tokio::task::JoinSet::new();
+    for _ in 0..count {
+        let sys = sys.clone();
+        starts
+            .spawn(async move { sys.start_instance::<Member>("many", Manner::default()).await.map(|_| ()) });
+    }
+    while let Some(started) = starts.join_next().await {
+        started??;
+    }
+    assert_eq!(sys.count_children("many").await?.active, count);
+    sys.terminate_child("many").await?;
+    assert!(sys.tree(None).await?.nodes.is_empty());
+    Ok(begun.elapsed() / u32::try_from(count)?)
+}
+
+#[test]
+fn children_are_started_listed_and_stopped_in_time_that_grows_with_their_number_alone() {
+    let (few, many) = (100, number("WATERTIGHT_CHILDREN", 300));
+    watertight::test(async |sys| {
+        cycle(&sys, 20).await?;
+        let (small, large) = (cycle(&sys, few).await?, cycle(&sys, many).await?);
+        println!("per child: {small:?} at {few}, {large:?} at {many}");
+        let ratio = large.as_secs_f64() / small.as_secs_f64();
+        assert!(ratio <= 1.5, "{ratio:.2}: {small:?} at {few}, {large:?} at {many}");
+        Ok(())
+    });
+}
+
+#[test]
+fn all_come_back_from_a_death_of_all_at_once_and_the_supervisor_answers_meanwhile() {
+    let count = number("WATERTIGHT_DEATHS", 100);
+    watertight::test(async |sys| {
+        let template = Spec::<Member>::new(Manner::default()).backoff(Backoff::NONE);
+        sys.start_group(Group::dynamic("many", template).intensity(u32::MAX, PATIENCE)).await?;
+        let mut pids = Vec::new();
+        for _ in 0..count {
+            let it = sys.start_instance::<Member>("many", Manner::default()).await?;
+            pids.push(it.ask(MemberPid).await?);
+        }
+        let mut events = sys.events().await?;
+        for pid in pids {
+            let pid = rustix::process::Pid::from_raw(i32::try_from(pid)?).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
+        }
+        let (mut exits, mut back, mut answers) = (0, BTreeSet::new(), Vec::new());
+        while back.len() < count {
+            let begun = Instant::now();
+            sys.count_children("many").await?;
+            answers.push(begun.elapsed());
+            while let Ok(Some(event)) = tokio::time::timeout(Duration::from_millis(1), events.next()).await {
+                match event {
+                    Event::Exited(_) => exits += 1,
+                    Event::Started { name, incarnation, .. } if incarnation.0 == 2 => {
+                        back.insert(name);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        assert_eq!((exits, back.len()), (count, count));
+        answers.sort_unstable();
+        let p99 = answers[(answers.len() * 99 / 100).min(answers.len() - 1)];
+        println!(
+            "{count} deaths: {} answers, p99 {p99:?}, worst {:?}",
+            answers.len(),
+            answers[answers.len() - 1]
+        );
+        assert!(p99 < Duration::from_millis(50), "{p99:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn stops_of_stubborn_children_keep_their_order_and_their_bound_and_leave_nothing() {
+    let count = number("WATERTIGHT_STUBBORN", 60);
+    watertight::test(async |sys| {
+        let journal = Journal::new();
+        let files = || std::fs::read_dir("/proc/self/fd").map(Iterator::count);
+        let before = files()?;
+        let grace = Duration::from_millis(20);
+        let (mut group, mut bound) = (Group::new("g").intensity(0, PATIENCE), Duration::ZERO);
+        for nth in 0..count {
+            // Polite, late, stubborn, and brutal ones in turn; only stubborn ones use up their grace.
+            let manner = match nth % 4 {
+                1 => Manner { stops_after: 5, ..journal.manner() },
+                2 | 3 => journal.manner().stubborn(),
+                _ => journal.manner(),
+            };
+            let spec = Spec::<Member>::new(manner).name(nth.to_string()).stop_grace(grace);
+            let spec = if nth % 4 == 3 { spec.shutdown(watertight::Shutdown::BrutalKill) } else { spec };
+            bound += if nth % 4 == 3 { Duration::ZERO } else { grace };
+            group = group.child(spec.output(watertight::Output::Silent));
+        }
+        sys.start_group(group).await?;
+        let mut events = sys.events().await?;
+        let pids: Vec<u32> = sys.children("g").await?.into_iter().filter_map(|child| child.pid).collect();
+        let begun = Instant::now();
+        sys.terminate_child("g").await?;
+        let took = begun.elapsed();
+        let mut order = Vec::new();
+        while order.len() < count {
+            order.push(
+                events
+                    .wait_for(|event| match event {
+                        Event::Exited(report) => Some(report.actor),
+                        _ => None,
+                    })
+                    .await?,
+            );
+        }
+        assert!(order.is_sorted_by(|one, next| one > next), "{order:?}");
+        println!("{count} stops: {took:?}, bound {bound:?}");
+        assert!(took <= bound.mul_f64(1.1), "{took:?} is more than {bound:?} and a tenth");
+        assert!(pids.iter().all(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists()));
+        // Sockets, pipes and pages are closed with their process; the journal's directory is not open.
+        assert!(files()? <= before + 1, "{} descriptors, {before} before", files()?);
+        Ok(())
+    });
+}
