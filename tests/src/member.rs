@@ -4,8 +4,8 @@
 use std::io::Write;
 use std::time::Duration;
 
+use watertight::Group;
 use watertight::prelude::*;
-use watertight::{Group, SystemError};
 
 use crate::specimen::{Fault, commit};
 
@@ -159,7 +159,7 @@ impl Handler<UnlinkFrom> for Member {
 
 impl Handler<ChildOf> for Member {
     async fn handle(&mut self, ChildOf(name): ChildOf, cx: &mut Context<Self>) -> Result<Address<Member>> {
-        Ok(cx.child::<Member>(&name).await.map_err(|error: SystemError| Error::from(error))?)
+        Ok(cx.child::<Member>(&name).await?)
     }
 }
 

@@ -145,6 +145,8 @@ struct Supervisor {
     over: bool,
     end: End,
     happenings: mpsc::Sender<Happening>,
+    /// The same, for what programs say.
+    programs: mpsc::Sender<Happening>,
     spawned: mpsc::UnboundedSender<Happening>,
 }
 
@@ -154,10 +156,11 @@ pub(crate) fn run(begin: Begin) -> std::io::Result<End> {
     runtime.block_on(async {
         let (happenings, mut incoming) = mpsc::channel(WAITING);
         let (spawned, mut spawn_results) = mpsc::unbounded_channel();
+        let (programs, mut questions) = mpsc::channel(WAITING);
         if begin.launch.signals {
             watch_signals(&happenings)?;
         }
-        let mut supervisor = Supervisor::new(begin, happenings, spawned)?;
+        let mut supervisor = Supervisor::new(begin, happenings, programs, spawned)?;
         let mut look = tokio::time::interval(supervisor.look_period());
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         while !supervisor.over {
@@ -166,8 +169,9 @@ pub(crate) fn run(begin: Begin) -> std::io::Result<End> {
             let due = supervisor.tree.due().map(tokio::time::Instant::from_std);
             let far = tokio::time::Instant::now() + Duration::from_secs(3600);
             let due = due.map_or(far, |due| due.min(far));
+            // Each has its turn: what programs ask does not wait behind a thousand exits.
             tokio::select! {
-                biased;
+                Some(happening) = questions.recv() => supervisor.act(happening),
                 Some(happening) = spawn_results.recv() => supervisor.act(happening),
                 Some(happening) = incoming.recv() => supervisor.act(happening),
                 () = tokio::time::sleep_until(due) => {}
@@ -203,6 +207,7 @@ impl Supervisor {
     fn new(
         begin: Begin,
         happenings: mpsc::Sender<Happening>,
+        programs: mpsc::Sender<Happening>,
         spawned: mpsc::UnboundedSender<Happening>,
     ) -> std::io::Result<Self> {
         let mut supervisor = Supervisor {
@@ -228,6 +233,7 @@ impl Supervisor {
             over: false,
             end: End::default(),
             happenings,
+            programs,
             spawned,
         };
         supervisor.program = supervisor.add_program(begin.program, Arc::new(begin.program_page))?;

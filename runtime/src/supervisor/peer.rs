@@ -216,7 +216,7 @@ impl Supervisor {
             peer,
             control,
             Listener::new(Role::Program, self.system),
-            self.happenings.clone(),
+            self.programs.clone(),
         ));
         Ok(peer)
     }
@@ -234,7 +234,7 @@ impl Supervisor {
             peer.is_outside = true;
         }
         let listener = Listener::new(Role::Outside, self.system);
-        tokio::spawn(attend_program(id, control, listener, self.happenings.clone()));
+        tokio::spawn(attend_program(id, control, listener, self.programs.clone()));
         id
     }
 
