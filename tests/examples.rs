@@ -61,6 +61,18 @@ fn ping_pong_ring_and_chat_end_well() {
 }
 
 #[test]
+fn the_shop_is_drawn_and_its_store_is_restarted_with_what_stands_behind_it() {
+    let said = succeeds("shop", &[]);
+    for line in ["   ├─ sign#1 ", "│  ├─ store#2", "│  └─ till#2", "└─ clerks [dynamic]", "└─ 2#1"]
+    {
+        assert!(said.contains(line.trim_start()), "{line}: {said}");
+    }
+    let output = example("shop", &["--give-up"]);
+    assert_eq!(output.status.code(), Some(70), "{}", text(&output));
+    assert!(text(&output).contains("error: the group shop was given up because of shop/front/store"));
+}
+
+#[test]
 fn the_stability_claim_holds() {
     let said = succeeds("stability", &[]);
     assert!(said.contains("stability claim holds"), "{said}");

@@ -18,8 +18,6 @@ mod escalation;
 mod family;
 #[path = "supervision/links.rs"]
 mod links;
-#[path = "supervision/scale.rs"]
-mod scale;
 #[path = "supervision/stops.rs"]
 mod stops;
 #[path = "supervision/strategies.rs"]

@@ -31,6 +31,8 @@ pub struct NodeInfo {
     pub depth: u32,
     /// Its flags if it is a group.
     pub group: Option<Flags>,
+    /// Whether it is a group whose children are all made from one spec.
+    pub dynamic: bool,
     /// What it is doing.
     pub phase: Phase,
     /// Its process, if it has one now.
@@ -114,7 +116,9 @@ impl fmt::Display for SupervisionTree {
 
 fn describe(node: &NodeInfo) -> String {
     let mut words = String::new();
-    if let Some(flags) = node.group {
+    if node.dynamic {
+        words.push_str(" [dynamic]");
+    } else if let Some(flags) = node.group {
         words.push_str(&format!(" [{:?}]", flags.strategy));
     } else if node.incarnation.0 > 0 {
         words.push_str(&format!("#{}", node.incarnation));
@@ -126,7 +130,8 @@ fn describe(node: &NodeInfo) -> String {
         words.push_str(&format!(" {:?}", node.phase).to_lowercase());
     }
     if node.restarts > 0 {
-        words.push_str(&format!(", {} restarts", node.restarts));
+        let plural = if node.restarts == 1 { "" } else { "s" };
+        words.push_str(&format!(", {} restart{plural}", node.restarts));
     }
     words
 }
@@ -334,6 +339,7 @@ mod tests {
             path: path.into(),
             depth,
             group: group.then(Flags::default),
+            dynamic: false,
             phase: Phase::Running,
             pid: None,
             incarnation: Incarnation(u32::from(!group)),

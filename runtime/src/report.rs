@@ -141,12 +141,8 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Verdict::Restart { after, nth, of, within } => {
-                write!(
-                    f,
-                    "restarted: {nth} of {of} in {} s, after {} ms",
-                    within.as_secs(),
-                    after.as_millis()
-                )
+                let (ending, within, after) = (ordinal_ending(*nth), within.as_secs(), after.as_millis());
+                write!(f, "restarted: {nth}{ending} of {of} in {within} s, after {after} ms")
             }
             Verdict::GivenUp { of, within } => {
                 write!(f, "given up: more than {of} restarts in {} s", within.as_secs())
@@ -154,6 +150,16 @@ impl fmt::Display for Verdict {
             Verdict::Ended => f.write_str("not restarted"),
             Verdict::WithGroup => f.write_str("restarted with its group"),
         }
+    }
+}
+
+fn ordinal_ending(number: u32) -> &'static str {
+    match (number % 10, number % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
     }
 }
 

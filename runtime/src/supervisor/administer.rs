@@ -359,6 +359,7 @@ impl Supervisor {
             path: self.name_of(id),
             depth,
             group: self.tree.flags(id),
+            dynamic: group.is_some_and(|group| group.template.is_some()),
             phase: self.tree.phase(id)?,
             pid: child.and_then(|child| self.pid_of(child)),
             incarnation: child.map_or(Incarnation(0), |child| child.incarnation),

@@ -1,9 +1,24 @@
-//! Many children at once: small versions here, the full ones by their variables (`docs/testing.md`).
+//! Many children at once: small versions here, the full ones by their variables (`docs/testing.md`). In a process of its
+//! own, one after another: it counts open descriptors, and times.
+
+#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::*;
+use watertight::prelude::*;
+use watertight::{Event, Group, Output, Shutdown};
+use watertight_tests::member::{Manner, Member, MemberPid};
+
+/// Far more than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One test at a time. In an actor's process nobody else wants it.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn number(variable: &str, default: usize) -> usize {
     std::env::var(variable).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
@@ -31,6 +46,7 @@ async fn cycle(sys: &System, count: usize) -> Result<Duration> {
 
 #[test]
 fn children_are_started_listed_and_stopped_in_time_that_grows_with_their_number_alone() {
+    let _alone = alone();
     let (few, many) = (100, number("WATERTIGHT_CHILDREN", 300));
     watertight::test(async |sys| {
         cycle(&sys, 20).await?;
@@ -44,6 +60,7 @@ fn children_are_started_listed_and_stopped_in_time_that_grows_with_their_number_
 
 #[test]
 fn all_come_back_from_a_death_of_all_at_once_and_the_supervisor_answers_meanwhile() {
+    let _alone = alone();
     let count = number("WATERTIGHT_DEATHS", 100);
     watertight::test(async |sys| {
         let template = Spec::<Member>::new(Manner::default()).backoff(Backoff::NONE);
@@ -88,9 +105,11 @@ fn all_come_back_from_a_death_of_all_at_once_and_the_supervisor_answers_meanwhil
 
 #[test]
 fn stops_of_stubborn_children_keep_their_order_and_their_bound_and_leave_nothing() {
+    let _alone = alone();
     let count = number("WATERTIGHT_STUBBORN", 60);
     watertight::test(async |sys| {
-        let journal = Journal::new();
+        let directory = tempfile::tempdir()?;
+        let journal = Manner::writing(&directory.path().join("journal").display().to_string());
         let files = || std::fs::read_dir("/proc/self/fd").map(Iterator::count);
         // What a system opens once is open from here on.
         cycle(&sys, 4).await?;
@@ -100,14 +119,14 @@ fn stops_of_stubborn_children_keep_their_order_and_their_bound_and_leave_nothing
         for nth in 0..count {
             // Polite, late, stubborn, and brutal ones in turn; only stubborn ones use up their grace.
             let manner = match nth % 4 {
-                1 => Manner { stops_after: 5, ..journal.manner() },
-                2 | 3 => journal.manner().stubborn(),
-                _ => journal.manner(),
+                1 => Manner { stops_after: 5, ..journal.clone() },
+                2 | 3 => journal.clone().stubborn(),
+                _ => journal.clone(),
             };
             let spec = Spec::<Member>::new(manner).name(nth.to_string()).stop_grace(grace);
-            let spec = if nth % 4 == 3 { spec.shutdown(watertight::Shutdown::BrutalKill) } else { spec };
+            let spec = if nth % 4 == 3 { spec.shutdown(Shutdown::BrutalKill) } else { spec };
             bound += if nth % 4 == 3 { Duration::ZERO } else { grace };
-            group = group.child(spec.output(watertight::Output::Silent));
+            group = group.child(spec.output(Output::Silent));
         }
         sys.start_group(group).await?;
         let mut events = sys.events().await?;
