@@ -186,9 +186,10 @@ impl Supervisor {
                 (Exit::NotStarted(format!("its exit could not be seen: {error}")), Usage::default())
             }
         };
+        let stack = peer.last_look.take();
         let in_hand = self.in_hand_of(id);
         let mut report = self.report_of(actor, pid, seen);
-        *report = CrashReport { incarnation, panic, in_hand, stderr, usage, uptime, ..*report };
+        *report = CrashReport { incarnation, panic, in_hand, stderr, stack, usage, uptime, ..*report };
         let child = self.actors.get_mut(&actor).filter(|child| child.peer == Some(id));
         let lived =
             child.as_ref().and_then(|child| child.ready_at).map(|at| at.elapsed()).unwrap_or_default();
@@ -275,6 +276,7 @@ impl Supervisor {
             panic: None,
             in_hand: None,
             stderr: Vec::new(),
+            stack: None,
             usage: Usage::default(),
             uptime: Duration::ZERO,
             verdict: Verdict::Ended,
@@ -381,8 +383,9 @@ impl Supervisor {
                 hung.push((child.id, hang));
             }
         }
+        self.end_overdue_looks(now);
         for (actor, hang) in hung {
-            self.kill_for(actor, Exit::Hung(hang));
+            self.found_hung(actor, hang, now);
         }
     }
 

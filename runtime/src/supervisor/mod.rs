@@ -9,7 +9,7 @@
 //! - [`lifecycle`]: start, exit, restart, stop. [`strategy`] decides, [`classify`] names what was seen.
 //! - [`broker`]: links between processes, and the ledger.
 //! - [`requests`]: answers. [`door`]: programs that attach from outside.
-//! - [`hang`]: whether an actor hangs.
+//! - [`hang`]: whether an actor hangs. [`last_look`]: its stack, before it is killed for it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::OsString;
@@ -33,6 +33,7 @@ mod broker;
 mod classify;
 mod door;
 mod hang;
+mod last_look;
 mod lifecycle;
 mod peer;
 mod registry;

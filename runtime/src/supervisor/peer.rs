@@ -10,6 +10,7 @@ use rustix::process::Pid;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use super::last_look::LastLook;
 use super::{Happening, KILL, Supervisor};
 use crate::process::capture::Captured;
 use crate::process::exit;
@@ -45,6 +46,7 @@ pub(super) struct Peer {
     pub(super) panic: Option<Panic>,
     pub(super) goodbye: Option<bool>,
     pub(super) start_failed: Option<String>,
+    pub(super) last_look: LastLook,
 }
 
 struct Process {
@@ -287,6 +289,7 @@ impl Supervisor {
             panic: None,
             goodbye: None,
             start_failed: None,
+            last_look: LastLook::default(),
         };
         // The hello of a child goes out with its ticket; the program's now.
         if actor == ActorId::PROGRAM {

@@ -40,6 +40,7 @@ impl Supervisor {
                 };
                 self.tell_listeners(&event);
             }
+            ToSupervisor::Stack { text } => self.looked(peer, text),
         }
     }
 
