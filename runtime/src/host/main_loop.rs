@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::begin::Start;
+use super::last_look::LookedAt;
 use super::{control, last_words};
 use crate::actor::{Actor, Context, Current, ReplyState};
 use crate::clock;
@@ -88,7 +89,8 @@ async fn live<A: Actor>(start: Ready, recorder: Arc<Recorder>, turn: &Arc<Turn>)
     let begun = start.control.writer().and_then(|writer| {
         let node = Node::new(identity, Some(Role::Actor), writer, recorder, arrivals, Some(Arc::clone(turn)));
         last_words::prepare(Arc::downgrade(&node));
-        control::listen(start.control, start.listener).map(|backlog| (node, backlog))
+        let looked_at = LookedAt::this_thread(Arc::downgrade(&node));
+        control::listen(start.control, start.listener, looked_at).map(|backlog| (node, backlog))
     });
     let (node, mut backlog) = match begun {
         Ok(begun) => begun,

@@ -9,7 +9,8 @@
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError, Weak};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -155,6 +156,24 @@ impl Node {
         }
     }
 
+    /// Says something although another thread may be in the middle of saying something else, for ever. Whether it was
+    /// said within `limit`.
+    pub(crate) fn say_within(&self, message: &ToSupervisor, limit: Duration) -> bool {
+        let end = Instant::now() + limit;
+        loop {
+            match self.speaker.try_lock() {
+                Ok(mut speaker) => {
+                    speaker.say(message);
+                    return true;
+                }
+                Err(TryLockError::Poisoned(_)) => return false,
+                Err(TryLockError::WouldBlock) if Instant::now() >= end => return false,
+                // Nobody wakes whoever waits with an end. A frame takes microseconds.
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+    }
+
     /// Asks the supervisor and waits for its answer.
     pub(crate) async fn request(&self, request: Request) -> Result<Answer, Refusal> {
         self.request_numbered(request).1.await.unwrap_or(Err(Refusal::System(SystemError::ShuttingDown)))
@@ -258,6 +277,8 @@ impl Node {
                     listening.tell(*event);
                 }
             }
+            // An actor's control thread has answered it, and the program is not asked.
+            ToPeer::DumpStack => {}
             // A ticket is for a process that does not have one yet.
             ToPeer::Start(_) => tracing::warn!("the supervisor sent a second ticket; it is ignored"),
         }

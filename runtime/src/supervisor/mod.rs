@@ -11,7 +11,7 @@
 //! - [`administer`]: groups, and what people ask of the tree. [`fate`]: monitors and links.
 //! - [`broker`]: links between processes, and the ledger.
 //! - [`requests`]: answers. [`door`]: programs that attach from outside.
-//! - [`hang`]: whether an actor hangs.
+//! - [`hang`]: whether an actor hangs. [`last_look`]: its stack, before it is killed for it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::OsString;
@@ -39,6 +39,7 @@ mod decisions;
 mod door;
 mod fate;
 mod hang;
+mod last_look;
 mod lifecycle;
 mod peer;
 mod registry;

@@ -48,6 +48,7 @@ impl Supervisor {
                 };
                 self.tell_listeners(&event);
             }
+            ToSupervisor::Stack { text } => self.looked(peer, text),
         }
     }
 

@@ -25,6 +25,10 @@ pub const LIMIT: usize = super::frame::BODY_LIMIT + (64 << 10);
 /// Most descriptors in one control frame; more than any message here carries.
 pub const DESCRIPTORS: usize = 4;
 
+/// Longest description of a stack, in bytes: sixty-four frames with a line each, and a report is to be read. A longer
+/// one is not taken.
+pub const STACK: usize = 16 << 10;
+
 /// A process speaks to its supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToSupervisor {
@@ -53,6 +57,8 @@ pub enum ToSupervisor {
     BadPeer { link: LinkId, reason: String },
     /// Messages were accepted and will not be handled.
     DeadLetters { link: LinkId, receiver: ActorId, reason: DeadLetterReason, key: MessageKey, count: u64 },
+    /// What the actor's thread is doing, as asked for; `None` if that could not be seen. Said by the control thread.
+    Stack { text: Option<String> },
 }
 
 /// Why accepted messages were not handled.
@@ -217,6 +223,8 @@ pub enum ToPeer {
     Stop,
     /// Something happened in the system.
     Event(Box<Event>),
+    /// You hang and are about to be killed: say what your thread is doing. Heard by the control thread.
+    DumpStack,
 }
 
 /// What the dead receiver's recorder told of one link.
