@@ -250,10 +250,15 @@ pub(crate) const NAME_LIMIT: usize = 100;
 /// Least memory limit: an empty actor process has about this much private memory mapped.
 pub(crate) const MEMORY_LEAST: u64 = 8 << 20;
 
+/// Whether this may be a name, of an actor or of a group.
+pub(crate) fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= NAME_LIMIT && !name.chars().any(char::is_control)
+}
+
 impl Options {
     pub(crate) fn check(&self, name: Option<&str>) -> Result<(), SpecError> {
         if let Some(name) = name
-            && (name.is_empty() || name.len() > NAME_LIMIT || name.chars().any(char::is_control))
+            && !is_name(name)
         {
             return Err(SpecError::Name(name.to_owned()));
         }

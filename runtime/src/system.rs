@@ -176,7 +176,7 @@ const BALANCE_AGAIN: Duration = Duration::from_millis(1);
 /// A running system of actors, as its program sees it; cheap to clone.
 #[derive(Clone)]
 pub struct System {
-    node: Arc<Node>,
+    pub(crate) node: Arc<Node>,
 }
 
 impl System {
@@ -198,18 +198,6 @@ impl System {
     /// [`SpawnError`]; with the crash report if its process died in `start`.
     pub async fn spawn_with<A: Actor>(&self, spec: Spec<A>) -> Result<Address<A>, SpawnError> {
         spawn(&self.node, spec).await
-    }
-
-    /// The address of the actor with this name.
-    ///
-    /// # Errors
-    /// [`SystemError::NoSuchName`], [`SystemError::OtherType`].
-    pub async fn find<A: Actor>(&self, name: &str) -> Result<Address<A>, SystemError> {
-        let protocol = <A::Messages as Protocol<A>>::FINGERPRINT;
-        match self.node.request(Request::Find { name: name.to_owned(), protocol }).await {
-            Ok(Answer::Address(raw)) => Ok(Address::new(raw)),
-            other => Err(system_error(other)),
-        }
     }
 
     /// Stops an actor and everything under it for good, and waits until that has happened.
@@ -323,10 +311,7 @@ impl System {
     }
 
     async fn done(&self, request: Request) -> Result<(), SystemError> {
-        match self.node.request(request).await {
-            Ok(Answer::Done) => Ok(()),
-            other => Err(system_error(other)),
-        }
+        done(&self.node, request).await
     }
 }
 
@@ -387,7 +372,15 @@ pub(crate) async fn spawn<A: Actor>(node: &Arc<Node>, spec: Spec<A>) -> Result<A
     }
 }
 
-fn system_error(answer: Result<Answer, Refusal>) -> SystemError {
+/// Asks for something to be done.
+pub(crate) async fn done(node: &Node, request: Request) -> Result<(), SystemError> {
+    match node.request(request).await {
+        Ok(Answer::Done) => Ok(()),
+        other => Err(system_error(other)),
+    }
+}
+
+pub(crate) fn system_error(answer: Result<Answer, Refusal>) -> SystemError {
     match answer {
         Err(Refusal::System(error)) => error,
         Err(Refusal::Unreachable(reason)) => SystemError::Unreachable(reason),

@@ -160,6 +160,7 @@ impl Supervisor {
         if let Some((asker, number)) = asked_by {
             self.answer(asker, number, Ok(Answer::Address(address)));
         }
+        self.tell_waiters_of(actor);
         self.join_waiting_links(actor);
         self.tell_listeners(&started);
     }
@@ -314,14 +315,12 @@ impl Supervisor {
         }
     }
 
-    /// Ends an actor without asking it; its name is free at once.
+    /// Ends an actor without asking it; its names are free at once.
     fn end_at_once(&mut self, id: ActorId) {
         let Some(child) = self.actors.get_mut(&id) else { return };
         child.phase = Phase::Stopping;
         child.killed_for.get_or_insert(Exit::Killed);
-        if self.names.get(&child.name) == Some(&id) {
-            self.names.remove(&child.name);
-        }
+        self.names.free(id);
         match child.peer {
             Some(peer) => {
                 if let Some(peer) = self.peers.get(&peer) {

@@ -4,10 +4,11 @@
 //! take time happens elsewhere: spawning on the spawner thread, reading control links and waiting for exits in small
 //! tasks beside the loop, printing what children say on threads of its own.
 //!
-//! - [`registry`]: every actor, its phase, its name.
+//! - [`registry`]: every actor, its phase.
 //! - [`peer`]: the process at the other end of one control link.
 //! - [`lifecycle`]: start, exit, restart, stop. [`strategy`] decides, [`classify`] names what was seen.
 //! - [`broker`]: links between processes, and the ledger.
+//! - [`directory`]: names and process groups; [`names`], [`waiters`] and [`process_groups`] keep the books.
 //! - [`requests`]: answers. [`door`]: programs that attach from outside.
 //! - [`hang`]: whether an actor hangs.
 
@@ -31,20 +32,27 @@ use crate::wire::transport::ControlStream;
 
 mod broker;
 mod classify;
+mod directory;
 mod door;
 mod hang;
 mod lifecycle;
+mod names;
 mod peer;
+mod process_groups;
 mod registry;
 mod requests;
 mod strategy;
 mod timers;
+mod waiters;
 
 use broker::Link;
 use lifecycle::StopJob;
+use names::Names;
 use peer::{Peer, PeerId};
+use process_groups::ProcessGroups;
 use registry::Child;
 use timers::Timers;
+use waiters::Waiters;
 
 /// How children of this program are started.
 #[derive(Clone, Debug)]
@@ -102,7 +110,9 @@ struct Supervisor {
     launch: Launch,
     image: Image,
     actors: BTreeMap<ActorId, Child>,
-    names: HashMap<String, ActorId>,
+    names: Names,
+    waiters: Waiters,
+    groups: ProcessGroups,
     last_actor: u64,
     ended: VecDeque<ActorId>,
     peers: HashMap<PeerId, Peer>,
@@ -137,7 +147,9 @@ pub(crate) fn run(begin: Begin) -> std::io::Result<End> {
         while !supervisor.over {
             // Before sleeping: the runtime's timers have steps of a millisecond, and a restart at once is due now.
             supervisor.act_on_timers(Instant::now());
-            let due = supervisor.timers.next().map(tokio::time::Instant::from_std);
+            supervisor.end_overdue_waits(Instant::now());
+            let due = [supervisor.timers.next(), supervisor.waiters.next()].into_iter().flatten().min();
+            let due = due.map(tokio::time::Instant::from_std);
             let far = tokio::time::Instant::now() + Duration::from_secs(3600);
             let due = due.map_or(far, |due| due.min(far));
             tokio::select! {
@@ -184,7 +196,9 @@ impl Supervisor {
             launch: begin.launch,
             image: Image::of_this_process()?,
             actors: BTreeMap::new(),
-            names: HashMap::new(),
+            names: Names::default(),
+            waiters: Waiters::default(),
+            groups: ProcessGroups::default(),
             last_actor: ActorId::PROGRAM.0,
             ended: VecDeque::new(),
             peers: HashMap::new(),

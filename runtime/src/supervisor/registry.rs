@@ -1,4 +1,4 @@
-//! Every actor that the supervisor knows: its spec, its phase, its name.
+//! Every actor that the supervisor knows: its spec, its phase.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -97,13 +97,14 @@ impl Supervisor {
         }
         let id = ActorId(self.last_actor + 1);
         let name = request.name.clone().unwrap_or_else(|| default_name(&request.actor_type, id));
-        if self.names.contains_key(&name) {
+        if self.names.holder(&name).is_some() {
             return Err(SpawnError::NameTaken(name));
         }
         let capability = random_capability()
             .map_err(|e| SpawnError::Process { name: name.clone(), error: e.to_string() })?;
         self.last_actor = id.0;
-        self.names.insert(name.clone(), id);
+        // It is free, and a first name is no matter of bounds.
+        let _ = self.names.give(&name, id);
         let options = &request.options;
         let history = Restarts::new(options.restart, options.intensity, options.backoff);
         let child = Child {
@@ -139,9 +140,7 @@ impl Supervisor {
         child.given_up = given_up;
         child.peer = None;
         child.killed_for = None;
-        if self.names.get(&child.name) == Some(&actor) {
-            self.names.remove(&child.name);
-        }
+        self.names.free(actor);
         self.timers.clear(actor);
         self.ended.push_back(actor);
         if self.ended.len() > REMEMBERED
