@@ -17,10 +17,10 @@ use super::{control, last_words};
 use crate::actor::{Actor, Context, Current, ReplyState};
 use crate::clock;
 use crate::error::Error;
-use crate::event::{DeadLetterReason, Down};
+use crate::event::DeadLetterReason;
 use crate::logging;
 use crate::message::{AnyMessage, Message, Protocol};
-use crate::node::mailbox::{Mailbox, Next};
+use crate::node::mailbox::{Mailbox, Next, Notice};
 use crate::node::turn::Turn;
 use crate::node::{Identity, InLink, LinkError, Node, call};
 use crate::process::child;
@@ -161,7 +161,10 @@ async fn serve<A: Actor>(actor: &mut A, cx: &mut Context<A>, mut mailbox: Mailbo
         cx.progress();
         match next {
             Next::Link(place) => one::<A>(actor, cx, &mut mailbox, place).await,
-            Next::Down(down) => own::<A>(actor, cx, &mut mailbox, &down).await,
+            Next::Notice(Notice::Down(down)) => own::<A, _>(actor, cx, &mut mailbox, &down).await,
+            Next::Notice(Notice::Membership(membership)) => {
+                own::<A, _>(actor, cx, &mut mailbox, &*membership).await;
+            }
             Next::Stop => return false,
             Next::Lost => leave(0),
         }
@@ -219,9 +222,9 @@ async fn one<A: Actor>(actor: &mut A, cx: &mut Context<A>, mailbox: &mut Mailbox
 }
 
 /// Handles what the runtime itself tells the actor.
-async fn own<A: Actor>(actor: &mut A, cx: &mut Context<A>, mailbox: &mut Mailbox, down: &Down) {
-    let Ok(body) = codec::encode(down, BODY_LIMIT) else { return };
-    if let Some(Ok(message)) = <A::Messages as Protocol<A>>::Any::decode(Down::KEY, &body) {
+async fn own<A: Actor, M: Message>(actor: &mut A, cx: &mut Context<A>, mailbox: &mut Mailbox, notice: &M) {
+    let Ok(body) = codec::encode(notice, BODY_LIMIT) else { return };
+    if let Some(Ok(message)) = <A::Messages as Protocol<A>>::Any::decode(M::KEY, &body) {
         call::begin_own();
         cx.current = nobody(cx.own);
         cx.reply = ReplyState::Open;

@@ -150,6 +150,7 @@ impl Supervisor {
         };
         if is_starting {
             self.decide(Happened::Ready(actor));
+            self.tell_waiters_of(actor);
             self.join_waiting_links(actor);
             self.tell_listeners(&started);
         }
