@@ -1,5 +1,5 @@
-//! What the actor's thread is doing when it hangs: asked for by the supervisor before it kills the process, and answered
-//! by the control thread, since the other one cannot.
+//! What the actor's thread is doing when it hangs: asked for by the supervisor before it kills the process, and
+//! answered by the control thread, since the other one cannot.
 
 use std::sync::Weak;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use crate::node::Node;
 use crate::process::stack::Watched;
 use crate::wire::control::{STACK, ToSupervisor};
 
-/// How long the hung thread may take to walk its stack. It takes less than a millisecond unless it does not get a core, or
-/// blocks the signal.
+/// How long the hung thread may take to walk its stack. It takes less than a millisecond unless it does not get a
+/// core, or blocks the signal.
 const CAPTURE: Duration = Duration::from_millis(300);
 /// How long the hung thread may keep the control link to itself. If it hangs there, nothing can be said.
 const SPEAK: Duration = Duration::from_millis(100);

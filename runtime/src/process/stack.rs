@@ -12,8 +12,8 @@
 //! symbol up: all that happens on the asking thread. Walking the stack is not promised to be safe in a handler; what
 //! could block there is done once before ([`Watched::this_thread`]), and whoever asks does not wait for ever.
 //!
-//! SIGURG, because it is ignored unless somebody asks for it, which hardly anybody does. A thread that blocks the signal, or a
-//! process that has taken it for something else, gives no stack.
+//! SIGURG, because it is ignored unless somebody asks for it, which hardly anybody does. A thread that blocks the
+//! signal, or a process that has taken it for something else, gives no stack.
 //!
 //! Elsewhere than on Linux for x86-64 and 64-bit ARM, the frames of the handler would stay at the top.
 #![allow(unsafe_code)] // `sigaction`, `tgkill`, the interrupted context and the unwinder have no safe equals.
@@ -127,7 +127,7 @@ fn install() -> io::Result<()> {
 
 fn send(thread: rustix::thread::Pid) -> io::Result<()> {
     let process = rustix::process::getpid().as_raw_nonzero().get();
-    // SAFETY: a system call on three numbers. If the thread has ended, the kernel says so; and the signal has a handler.
+    // SAFETY: a system call on four numbers. If the thread has ended, the kernel says so; the signal has a handler.
     let result =
         unsafe { libc::syscall(libc::SYS_tgkill, process, thread.as_raw_nonzero().get(), libc::SIGURG) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

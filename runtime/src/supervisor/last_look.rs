@@ -16,8 +16,9 @@ use crate::report::{Exit, Hang};
 use crate::wire::control::{STACK, ToPeer};
 use crate::wire::ids::ActorId;
 
-/// How long the process may take to say its stack: finding the symbols of a large executable takes some hundred
-/// milliseconds, and nobody should wait much longer for the restart. Up to one period of looking (250 ms) comes on top.
+/// How long the process may take to say its stack: finding the symbols of an executable takes some hundred milliseconds
+/// at most where that code is optimized, and nobody should wait much longer for the restart. Up to one period of
+/// looking (250 ms) comes on top.
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// What is known of a process's stack.
