@@ -138,12 +138,43 @@ pub struct Members<A: Actor> {
 }
 
 /// Somebody has joined or left.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change<A> {
     /// This actor is a member now.
     Joined(Address<A>),
     /// This one is a member no more, or this incarnation of it is not.
     Left(Address<A>),
+}
+
+// Written out, because a derive would want the same of the actor type.
+impl<A> Clone for Change<A> {
+    fn clone(&self) -> Self {
+        match self {
+            Change::Joined(address) => Change::Joined(address.clone()),
+            Change::Left(address) => Change::Left(address.clone()),
+        }
+    }
+}
+
+impl<A> PartialEq for Change<A> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Change::Joined(this), Change::Joined(that)) | (Change::Left(this), Change::Left(that)) => {
+                this == that
+            }
+            _ => false,
+        }
+    }
+}
+
+impl<A> Eq for Change<A> {}
+
+impl<A> fmt::Debug for Change<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::Joined(address) => write!(f, "Joined({address:?})"),
+            Change::Left(address) => write!(f, "Left({address:?})"),
+        }
+    }
 }
 
 /// What became of a message to all members.

@@ -321,12 +321,13 @@ pub(crate) const MEMORY_LEAST: u64 = 8 << 20;
 
 /// Whether this may be a path or the name of a process group.
 pub(crate) fn is_path(path: &str) -> bool {
-    !path.is_empty() && path.len() <= PATH_LIMIT && !path.chars().any(char::is_control)
+    let fits = path.len() <= PATH_LIMIT && path.split('/').all(|part| part.len() <= NAME_LIMIT);
+    fits && !path.is_empty() && !path.chars().any(char::is_control)
 }
 
 /// Whether this may be the name of an actor or a group. Slashes stand between a group's name and its children's.
 pub(crate) fn check_name(name: &str) -> Result<(), SpecError> {
-    if !is_path(name) || name.len() > NAME_LIMIT || name.contains('/') {
+    if !is_path(name) || name.contains('/') {
         return Err(SpecError::Name(name.to_owned()));
     }
     Ok(())
