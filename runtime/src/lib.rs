@@ -64,6 +64,8 @@ mod process;
 mod program;
 pub mod reply;
 pub mod report;
+#[cfg(test)]
+mod simulation;
 pub mod spec;
 mod supervisor;
 mod sync;

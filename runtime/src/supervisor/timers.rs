@@ -31,11 +31,21 @@ impl Timers {
         self.last += 1;
         self.current.insert(actor, self.last);
         self.heap.push(Reverse((at, actor, self.last, due)));
+        // Most timers are taken away long before their time; then these are more than those that count.
+        if self.heap.len() > 2 * self.current.len() + FEW {
+            self.heap.retain(|Reverse((_, actor, number, _))| self.current.get(actor) == Some(number));
+        }
     }
 
     /// Takes the actor's timer away.
     pub(super) fn clear(&mut self, actor: ActorId) {
         self.current.remove(&actor);
+    }
+
+    /// Whether nothing will ever be due.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.current.is_empty()
     }
 
     /// When something is due next.
@@ -60,10 +70,23 @@ impl Timers {
     }
 }
 
+/// So many passed-over timers are not worth a walk.
+const FEW: usize = 64;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn timers_that_never_come_are_not_kept_for_ever() {
+        let (mut timers, start) = (Timers::default(), Instant::now());
+        for _ in 0..10_000 {
+            timers.set(ActorId(1), start + Duration::from_secs(1_000_000), Due::StartDeadline);
+            timers.clear(ActorId(1));
+        }
+        assert!(timers.heap.len() <= FEW + 2);
+    }
 
     #[test]
     fn timers_come_in_order_and_a_replaced_or_cleared_one_never_comes() {

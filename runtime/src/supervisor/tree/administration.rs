@@ -86,6 +86,9 @@ impl Tree {
             group.flags = flags;
         }
         self.command(Command::Answer(ticket, Reply::Done));
+        // By a new strategy it may be the turn of others.
+        self.touch(id);
+        self.settle();
     }
 
     /// Stops everything, the youngest first.

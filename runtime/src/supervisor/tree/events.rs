@@ -78,7 +78,7 @@ pub(crate) enum Why {
 }
 
 /// How a group came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Outcome {
     /// Somebody stopped it, or its own group did.
     Stopped,

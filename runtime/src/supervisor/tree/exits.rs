@@ -22,7 +22,7 @@ impl Tree {
         let lived = node.ready_at.take().map(|at| now.saturating_duration_since(at)).unwrap_or_default();
         let state = node.state;
         self.timers.clear(id);
-        self.booted(id);
+        self.booting.retain(|&other| other != id);
         if state == State::Stopping || self.is_winding_down(id) {
             self.stopped(id);
         } else {
@@ -36,8 +36,8 @@ impl Tree {
         self.settle();
     }
 
-    /// Whether it, or something above it, is being stopped or soon will be: then no restart is decided any more.
-    fn is_winding_down(&self, id: NodeId) -> bool {
+    /// Whether it, or something above it, is being stopped or soon will be: then nothing is started any more.
+    pub(super) fn is_winding_down(&self, id: NodeId) -> bool {
         let mut at = id;
         while let Some(node) = self.node(at) {
             if node.must_stop || node.state == State::Stopping {
@@ -52,7 +52,7 @@ impl Tree {
     }
 
     fn stopped(&mut self, id: NodeId) {
-        let again = self.node(id).is_some_and(|node| node.wanted);
+        let again = self.comes_back(id);
         self.command(Command::Verdict(id, if again { Verdict::WithGroup } else { Verdict::Ended }));
         if self.is_forgotten_at_its_end(id) {
             self.retire(id, false);
@@ -66,12 +66,26 @@ impl Tree {
         self.touch(id);
     }
 
+    /// Whether what is being stopped is started again, with the group by which it is stopped.
+    fn comes_back(&self, id: NodeId) -> bool {
+        let mut at = id;
+        while let Some(node) = self.node(at).filter(|_| !self.is_forgotten_at_its_end(at)) {
+            match self.node(node.parent) {
+                // The group above is itself stopped by its own: starting it again starts all that is in it.
+                Some(parent) if parent.must_stop => at = node.parent,
+                _ => return node.wanted,
+            }
+        }
+        false
+    }
+
     /// Its `start` said that there is nothing to run; its spec is kept.
     fn declined(&mut self, id: NodeId) {
         self.command(Command::Verdict(id, Verdict::Ended));
         let starters = self.take_starters(id);
         if let Some(node) = self.node_mut(id) {
             node.was_up = true;
+            node.is_new = false;
         }
         self.rest(id, false);
         self.answer(starters, Reply::Declined);
@@ -87,7 +101,8 @@ impl Tree {
     /// An actor, or a group, did not come up. `outcome` is the group's.
     fn failed(&mut self, id: NodeId, cause: NodeId, outcome: Option<Outcome>) {
         let Some(node) = self.node(id) else { return };
-        let (parent, was_up, is_asked_for) = (node.parent, node.was_up, !node.starters.is_empty());
+        let (parent, was_up, is_new, is_asked_for) =
+            (node.parent, node.was_up, node.is_new, !node.starters.is_empty());
         let group_starts =
             self.node(parent).is_some_and(|parent| parent.is_group() && parent.state == State::Starting);
         let verdict = if (group_starts && !was_up) || is_asked_for {
@@ -97,18 +112,14 @@ impl Tree {
         };
         match outcome {
             None => self.command(Command::Verdict(id, verdict.clone())),
-            Some(outcome) => {
-                self.command(Command::GroupDown { group: id, outcome, verdict: verdict.clone() })
-            }
+            Some(outcome) => self.group_down(id, outcome, verdict.clone()),
         }
         if is_asked_for {
             let starters = self.take_starters(id);
-            if was_up {
-                self.rest(id, false);
-            } else {
+            if is_new {
                 self.retire(id, false);
-                self.conclude(id);
             }
+            self.rest(id, false);
             self.answer(starters, Reply::Failed(cause));
         } else if group_starts && !was_up {
             self.rest(id, false);
@@ -163,8 +174,12 @@ impl Tree {
             }
             Verdict::GivenUp { .. } => self.rest(id, true),
             Verdict::Ended | Verdict::WithGroup => {
+                // A group that is forgotten is gone at once.
+                let significant = self.node(id).is_some_and(|node| node.rules.significant);
                 self.rest(id, false);
-                self.look_whether_it_was_significant(parent, id);
+                if significant {
+                    self.significant_has_ended(parent, id);
+                }
             }
         }
     }
@@ -180,11 +195,11 @@ impl Tree {
 
     /// It does not run any more and will not by itself: its spec is kept, or it is forgotten.
     fn rest(&mut self, id: NodeId, given_up: bool) {
-        if self.is_forgotten_at_its_end(id) {
-            self.retire(id, given_up);
-        }
         if let Some(node) = self.node_mut(id) {
             node.wanted = false;
+        }
+        if self.is_forgotten_at_its_end(id) {
+            self.retire(id, given_up);
         }
         self.conclude(id);
     }
@@ -198,13 +213,10 @@ impl Tree {
         }
     }
 
-    fn look_whether_it_was_significant(&mut self, parent: NodeId, id: NodeId) {
+    fn significant_has_ended(&mut self, parent: NodeId, id: NodeId) {
         let Some(flags) = self.flags(parent) else { return };
-        if !self.node(id).is_some_and(|node| node.rules.significant) {
-            return;
-        }
         let others_run = self.children(parent).filter(|&other| other != id).any(|other| {
-            self.node(other).is_some_and(|other| other.rules.significant && other.state != State::Rest)
+            self.node(other).is_some_and(|other| other.rules.significant && other.runs_or_will())
         });
         match flags.auto_shutdown {
             AutoShutdown::Never => {}
@@ -229,12 +241,12 @@ impl Tree {
         let now = self.now;
         let Some(node) = self.node_mut(id) else { return };
         let lived = node.ready_at.take().map(|at| now.saturating_duration_since(at)).unwrap_or_default();
-        let (parent, again) = (node.parent, node.wanted);
+        let parent = node.parent;
         let outcome = node.group().map_or(Outcome::Stopped, |group| group.ending);
         let is_stopped = node.retired || node.must_stop || !node.stoppers.is_empty();
         if is_stopped || outcome == Outcome::Stopped || self.is_winding_down(parent) {
-            let verdict = if again { Verdict::WithGroup } else { Verdict::Ended };
-            self.command(Command::GroupDown { group: id, outcome: Outcome::Stopped, verdict });
+            let verdict = if self.comes_back(id) { Verdict::WithGroup } else { Verdict::Ended };
+            self.group_down(id, Outcome::Stopped, verdict);
             self.down(id);
             return;
         }
@@ -245,19 +257,27 @@ impl Tree {
         }
     }
 
+    /// Says so, once for each start.
+    fn group_down(&mut self, id: NodeId, outcome: Outcome, verdict: Verdict) {
+        let Some(group) = self.node_mut(id).and_then(super::Node::group_mut) else { return };
+        if std::mem::replace(&mut group.is_open, false) {
+            self.command(Command::GroupDown { group: id, outcome, verdict });
+        }
+    }
+
     fn group_ended(&mut self, id: NodeId, parent: NodeId, outcome: Outcome, lived: Duration) {
         let cause = if let Outcome::GaveUp(cause) = outcome { cause } else { id };
         if self.node(parent).is_some_and(super::Node::is_group) {
             // A group that ends by itself leaves with OTP's reason `shutdown`, which is a normal one.
             let verdict = self.judge(id, true, lived);
-            self.command(Command::GroupDown { group: id, outcome, verdict: verdict.clone() });
+            self.group_down(id, outcome, verdict.clone());
             if let Some(node) = self.node_mut(id) {
                 node.state = State::Rest;
             }
             self.carry_out(id, &verdict, cause);
             return;
         }
-        self.command(Command::GroupDown { group: id, outcome, verdict: Verdict::Ended });
+        self.group_down(id, outcome, Verdict::Ended);
         let may_fail = self.node(id).is_none_or(|node| node.rules.restart == Restart::Temporary);
         if matches!(outcome, Outcome::GaveUp(_)) && !may_fail {
             if parent == ROOT {

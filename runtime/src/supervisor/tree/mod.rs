@@ -37,6 +37,15 @@ mod exits;
 mod node;
 mod steps;
 
+#[cfg(test)]
+mod invariants;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod world;
+
 pub(crate) use events::{Command, End, Event, Outcome, Refused, Reply, Why};
 pub(crate) use node::{Flags, Plan, Rules, What};
 use node::{Kind, Node, State};
@@ -103,6 +112,8 @@ impl Tree {
             Event::SetFlags(group, flags, ticket) => self.set_flags(group, flags, ticket),
             Event::Shutdown(ticket) => self.shut_down(ticket),
         }
+        // Only now: the verdict comes first, and what has come to be stopped is not started for that.
+        self.launch_queued();
         std::mem::take(&mut self.commands)
     }
 
@@ -117,6 +128,9 @@ impl Tree {
         let node = self.nodes.get(&id)?;
         Some(match node.state {
             State::Rest if node.retired => Phase::Ended,
+            // Its turn will come.
+            State::Rest if node.wanted && !node.has_lived => Phase::Starting,
+            State::Rest if node.wanted => Phase::Restarting,
             State::Rest => Phase::Stopped,
             State::Starting => Phase::Starting,
             // Before its first life there is nothing to restart.
@@ -136,7 +150,7 @@ impl Tree {
         let mut at = id;
         loop {
             let Some(node) = self.nodes.get(&at) else { return false };
-            if node.state == State::Stopping || node.retired {
+            if node.state == State::Stopping || node.must_stop || node.retired {
                 return false;
             }
             if at == ROOT {

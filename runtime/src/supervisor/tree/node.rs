@@ -72,6 +72,8 @@ pub(super) struct Group {
     pub(super) dynamic: bool,
     /// Why it is being stopped.
     pub(super) ending: Outcome,
+    /// It was started, and its end was not told yet.
+    pub(super) is_open: bool,
 }
 
 #[derive(Debug)]
@@ -92,6 +94,8 @@ pub(super) struct Node {
     /// Once it has been up since its group was last started, a failed start is a failed *re*start.
     pub(super) was_up: bool,
     pub(super) has_lived: bool,
+    /// Whoever has added it waits for its first start: if that comes to nothing, nothing is kept of it.
+    pub(super) is_new: bool,
     pub(super) children: BTreeSet<NodeId>,
     pub(super) waits: Waits,
     /// If it stands alone.
@@ -129,6 +133,7 @@ impl Node {
             retired: false,
             was_up: false,
             has_lived: false,
+            is_new: false,
             children: BTreeSet::new(),
             waits: Waits::default(),
             budget: Budget::default(),
@@ -141,6 +146,18 @@ impl Node {
 
     pub(super) fn is_group(&self) -> bool {
         matches!(self.kind, Kind::Group(_))
+    }
+
+    /// Whether it counts as running: it does not rest, or will not for long. An actor that has ended and only waits for
+    /// what stands under it has ended.
+    pub(super) fn runs_or_will(&self) -> bool {
+        let has_ended = self.is_actor() && self.state == State::Stopping && self.process == Process::None;
+        self.wanted || (self.state != State::Rest && !has_ended)
+    }
+
+    /// It is an actor that has died, and what outlives it still stands under it.
+    pub(super) fn has_survivors(&self) -> bool {
+        self.is_actor() && !self.children.is_empty()
     }
 
     pub(super) fn is_actor(&self) -> bool {

@@ -23,6 +23,7 @@ impl Tree {
         if let Some(node) = self.node_mut(id) {
             node.starters.push(ticket);
             node.wanted = true;
+            node.is_new = true;
         }
         self.start_in_turn(id);
     }
@@ -31,7 +32,13 @@ impl Tree {
         let (kind, children) = match plan.what {
             What::Actor => (Kind::Actor, Vec::new()),
             What::Group { flags, dynamic, children } => {
-                let group = Group { flags, budget: Budget::default(), dynamic, ending: Outcome::Stopped };
+                let group = Group {
+                    flags,
+                    budget: Budget::default(),
+                    dynamic,
+                    ending: Outcome::Stopped,
+                    is_open: false,
+                };
                 (Kind::Group(group), children)
             }
         };
@@ -45,7 +52,7 @@ impl Tree {
     }
 
     /// Whether the children of this node are started one after another right now.
-    fn is_in_order(&self, parent: NodeId) -> bool {
+    pub(super) fn is_in_order(&self, parent: NodeId) -> bool {
         self.node(parent).is_some_and(|node| match &node.kind {
             Kind::Root | Kind::Actor => false,
             Kind::Group(group) => {
@@ -57,7 +64,9 @@ impl Tree {
     /// Starts a wanted child that rests: now, or when its turn comes.
     pub(super) fn start_in_turn(&mut self, id: NodeId) {
         let Some(parent) = self.parent(id) else { return };
-        if self.is_in_order(parent) {
+        if self.is_winding_down(parent) {
+            // It rests until the group above is started again.
+        } else if self.is_in_order(parent) {
             self.touch(parent);
         } else {
             self.begin_start(id);
@@ -68,7 +77,6 @@ impl Tree {
         let Some(node) = self.nodes.get_mut(&id) else { return };
         match &mut node.kind {
             Kind::Root => {}
-            Kind::Actor if self.booting.len() < self.cap => self.launch(id),
             Kind::Actor => {
                 node.state = State::Queued;
                 self.queue.push_back(id);
@@ -77,6 +85,7 @@ impl Tree {
                 node.state = State::Starting;
                 group.budget.clear();
                 group.ending = Outcome::Stopped;
+                group.is_open = true;
                 let children = node.children.clone();
                 for child in children {
                     if let Some(child) = self.node_mut(child) {
@@ -105,11 +114,16 @@ impl Tree {
     /// A process is past its spawning: the next may begin.
     pub(super) fn booted(&mut self, id: NodeId) {
         self.booting.retain(|&other| other != id);
+    }
+
+    /// Spawns as many of those that wait as may be, in their order.
+    pub(super) fn launch_queued(&mut self) {
         while self.booting.len() < self.cap
             && let Some(next) = self.queue.pop_front()
         {
-            // Whatever was stopped meanwhile has left its place.
-            if self.node(next).is_some_and(|node| node.state == State::Queued) {
+            // Whatever was stopped meanwhile has left its place, and what is about to be leaves it now.
+            if self.node(next).is_some_and(|node| node.state == State::Queued) && !self.is_winding_down(next)
+            {
                 self.launch(next);
             }
         }
@@ -117,12 +131,22 @@ impl Tree {
 
     pub(super) fn ready(&mut self, id: NodeId) {
         let now = self.now;
-        let Some(node) = self.node_mut(id).filter(|node| node.is_actor() && node.state == State::Starting)
-        else {
+        let Some(node) = self.node_mut(id).filter(|node| node.process != Process::None) else { return };
+        if node.state == State::Stopping {
+            // The start deadline is met; the only other timer that may run now is that of the stop.
+            let is_timed =
+                node.process == Process::Asked && matches!(node.rules.shutdown, Shutdown::Grace(_));
+            if !is_timed {
+                self.timers.clear(id);
+            }
             return;
-        };
+        }
+        if node.state != State::Starting {
+            return;
+        }
         node.state = State::Up;
         node.was_up = true;
+        node.is_new = false;
         node.ready_at = Some(now);
         self.timers.clear(id);
         self.booted(id);
@@ -154,8 +178,8 @@ impl Tree {
         let Some(node) = self.node_mut(id) else { return };
         match node.state {
             State::Stopping => {}
-            State::Rest => self.down(id),
-            State::Waiting | State::Queued | State::Starting | State::Up => {
+            State::Rest if !node.has_survivors() => self.down(id),
+            State::Rest | State::Waiting | State::Queued | State::Starting | State::Up => {
                 if let Some(group) = node.group_mut() {
                     group.ending = Outcome::Stopped;
                 }
@@ -184,8 +208,10 @@ impl Tree {
         let children: Vec<NodeId> = node.children.iter().copied().filter(|&child| which(child)).collect();
         for child in children {
             if let Some(child) = self.node_mut(child) {
-                child.must_stop = child.state != State::Rest;
                 child.wanted = again && child.rules.restart != Restart::Temporary && !child.retired;
+                // Whoever waits for a start that will not come is told so in its turn.
+                let in_vain = !child.wanted && !child.starters.is_empty();
+                child.must_stop = child.state != State::Rest || in_vain || child.has_survivors();
             }
         }
         self.touch(id);
@@ -261,8 +287,18 @@ impl Tree {
 
     /// Starts the children that are wanted: all that rest at once, or, in order, the first that is not up.
     fn start_children(&mut self, id: NodeId) {
+        if self.is_winding_down(id) {
+            return;
+        }
         let in_order = self.is_in_order(id);
         let children: Vec<NodeId> = self.children(id).collect();
+        // One that stands before it may have died while this one starts.
+        let one_starts = |&child: &NodeId| {
+            self.node(child).is_some_and(|child| matches!(child.state, State::Queued | State::Starting))
+        };
+        if in_order && children.iter().any(one_starts) {
+            return;
+        }
         for child in children {
             let Some(node) = self.node(child).filter(|child| child.wanted) else { continue };
             match node.state {
@@ -285,6 +321,7 @@ impl Tree {
         let Some(node) = self.node_mut(id).filter(|node| node.state == State::Starting) else { return };
         node.state = State::Up;
         node.was_up = true;
+        node.is_new = false;
         node.ready_at = Some(now);
         self.command(Command::GroupUp(id));
         let starters = self.take_starters(id);
@@ -324,7 +361,10 @@ impl Tree {
         if goes && let Some(node) = self.node_mut(id) {
             node.wanted = false;
         }
-        let (starters, stoppers) = (self.take_starters(id), self.take_stoppers(id));
+        // One that is started again with its group is not answered yet.
+        let is_over = !self.node(id).is_some_and(|node| node.wanted);
+        let starters = if is_over { self.take_starters(id) } else { Vec::new() };
+        let stoppers = self.take_stoppers(id);
         // Its name is free before anybody hears of its end.
         if goes {
             self.remove(id);
@@ -334,11 +374,15 @@ impl Tree {
         self.touch(parent);
     }
 
-    /// Whether nothing is kept of it: it stands alone, in a dynamic group, or is temporary.
+    /// Whether nothing is kept of it: it stands alone, in a dynamic group, is temporary, or was never up.
     pub(super) fn is_forgotten_at_its_end(&self, id: NodeId) -> bool {
         let Some(node) = self.node(id) else { return false };
         let in_group = self.node(node.parent).and_then(Node::group);
-        node.retired || node.rules.restart == Restart::Temporary || in_group.is_none_or(|group| group.dynamic)
+        let came_to_nothing = node.is_new && !node.wanted;
+        node.retired
+            || came_to_nothing
+            || node.rules.restart == Restart::Temporary
+            || in_group.is_none_or(|group| group.dynamic)
     }
 
     /// Says that it has ended for good, once.
