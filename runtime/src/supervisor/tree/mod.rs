@@ -44,6 +44,8 @@ mod model;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
+mod tests;
+#[cfg(test)]
 mod world;
 
 pub(crate) use events::{Command, End, Event, Outcome, Refused, Reply, Why};

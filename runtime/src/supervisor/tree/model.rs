@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::reference::{Reference, STOPS, Seen};
 use super::world::{START_DEADLINE, Start, Stop, World};
-use super::{Command, End, Event, Flags, NodeId, Plan, ROOT, Reply, Rules, What, Why};
+use super::{Command, End, Event, Flags, NodeId, Plan, ROOT, Reply, Rules, What};
 use crate::group::{AutoShutdown, Strategy};
 use crate::simulation::seeded::{Hunt, Random};
 use crate::spec::{Backoff, Intensity, Restart, Shutdown};
@@ -408,9 +408,9 @@ fn agree(field: &mut Field, reference: &mut Reference, op: &Op, got: Option<Repl
     assert_eq!(got, expected, "the answer to {op:?}");
     let mut ours = seen(field.world.hear(), &field.parents);
     let mut theirs = std::mem::take(&mut reference.seen);
-    // What dies with an actor dies in any order.
+    // What dies with an actor dies in any order, and what a dynamic group holds stops in any.
     for (&parent, seen) in ours.iter_mut().chain(theirs.iter_mut()) {
-        if parent != ROOT && reference.children.get(&parent).is_none_or(|parent| !parent.is_group()) {
+        if parent != ROOT && reference.children.get(&parent).is_none_or(|parent| !parent.is_static()) {
             seen.sort_unstable();
         }
     }
@@ -425,19 +425,11 @@ fn agree(field: &mut Field, reference: &mut Reference, op: &Op, got: Option<Repl
     }
 }
 
-/// What the commands come to. Kills are not compared: who dies with an actor is seen by who is left.
+/// What the commands come to, under each parent.
 fn seen(commands: Vec<Command>, parents: &BTreeMap<NodeId, NodeId>) -> BTreeMap<NodeId, Vec<Seen>> {
     let mut all: BTreeMap<NodeId, Vec<Seen>> = BTreeMap::new();
-    for command in commands {
-        let (node, what) = match command {
-            Command::Launch(node) => (node, Seen::Start(node)),
-            Command::Ask(node) | Command::Kill(node, Why::Brutal) => (node, Seen::Stop(node)),
-            Command::GroupUp(group) => (group, Seen::Up(group)),
-            Command::GroupDown { group, outcome, .. } => (group, Seen::Down(group, outcome)),
-            Command::Escalate { group, cause } => (group, Seen::Escalate(group, cause)),
-            _ => continue,
-        };
-        all.entry(parents[&node]).or_default().push(what);
+    for (node, seen) in commands.iter().filter_map(Seen::of) {
+        all.entry(parents[&node]).or_default().push(seen);
     }
     all
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use super::world::{Start, Stop};
-use super::{Flags, NodeId, Outcome, Plan, ROOT, Refused, Reply, Rules, What};
+use super::{Command, Flags, NodeId, Outcome, Plan, ROOT, Refused, Reply, Rules, What, Why};
 use crate::group::{AutoShutdown, Strategy};
 use crate::spec::{Intensity, Restart};
 
@@ -17,6 +17,21 @@ pub(super) enum Seen {
     Up(NodeId),
     Down(NodeId, Outcome),
     Escalate(NodeId, NodeId),
+}
+
+impl Seen {
+    /// What a command comes to, and which node it is about. Kills are left out, but for those that take the place of
+    /// asking: who dies with an actor is seen by who is left.
+    pub(super) fn of(command: &Command) -> Option<(NodeId, Seen)> {
+        Some(match *command {
+            Command::Launch(node) => (node, Seen::Start(node)),
+            Command::Ask(node) | Command::Kill(node, Why::Brutal) => (node, Seen::Stop(node)),
+            Command::GroupUp(group) => (group, Seen::Up(group)),
+            Command::GroupDown { group, outcome, .. } => (group, Seen::Down(group, outcome)),
+            Command::Escalate { group, cause } => (group, Seen::Escalate(group, cause)),
+            _ => return None,
+        })
+    }
 }
 
 pub(super) struct Child {
@@ -46,8 +61,8 @@ enum Began {
 }
 
 impl Child {
-    pub(super) fn is_group(&self) -> bool {
-        self.group.is_some()
+    pub(super) fn is_static(&self) -> bool {
+        self.group.is_some_and(|(_, dynamic)| !dynamic)
     }
 }
 

@@ -64,9 +64,7 @@ impl Tree {
     /// Starts a wanted child that rests: now, or when its turn comes.
     pub(super) fn start_in_turn(&mut self, id: NodeId) {
         let Some(parent) = self.parent(id) else { return };
-        if self.is_winding_down(parent) {
-            // It rests until the group above is started again.
-        } else if self.is_in_order(parent) {
+        if self.is_in_order(parent) {
             self.touch(parent);
         } else {
             self.begin_start(id);
@@ -166,6 +164,10 @@ impl Tree {
 
     /// Its wait before a restart is over.
     pub(super) fn waited(&mut self, id: NodeId) {
+        if self.is_winding_down(id) {
+            // It goes on waiting, until it is its turn to be stopped.
+            return;
+        }
         if let Some(node) = self.node_mut(id).filter(|node| node.state == State::Waiting) {
             node.state = State::Rest;
             self.start_in_turn(id);
