@@ -61,6 +61,15 @@ fn ping_pong_ring_and_chat_end_well() {
 }
 
 #[test]
+fn readers_share_all_lines_although_one_dies() {
+    let said = succeeds("readers", &[]);
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[0].ends_with(" left") && lines[1].ends_with(" joined again"), "{said}");
+    // The killed one may have had a line in hand, which is then read once more.
+    assert!(lines[2].starts_with("240 words in 6") && lines[2].ends_with("by 3 readers"), "{said}");
+}
+
+#[test]
 fn the_stability_claim_holds() {
     let said = succeeds("stability", &[]);
     assert!(said.contains("stability claim holds"), "{said}");
