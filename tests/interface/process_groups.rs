@@ -66,11 +66,9 @@ impl Actor for Reader {
     type Messages = (Read, HasRead, Join, Leave, Hold, Talk, AskMate, TellMates);
 
     async fn start(desk: Desk, cx: &mut Context<Self>) -> Result<Self> {
-        let is_shy = desk.is_shy && cx.incarnation().0 % 2 == 0;
-        if let Some(ears) = &desk.talks_to {
-            if !is_shy {
-                ears.tell(Word(format!("life {}", cx.incarnation()))).await?;
-            }
+        let is_shy = desk.is_shy && cx.incarnation().0.is_multiple_of(2);
+        if let Some(ears) = desk.talks_to.as_ref().filter(|_| !is_shy) {
+            ears.tell(Word(format!("life {}", cx.incarnation()))).await?;
         }
         for group in &desk.groups {
             cx.join(group).await?;
@@ -372,7 +370,7 @@ fn a_view_follows_who_joins_leaves_and_ends() {
         heard_of(&sys).await?;
         assert_eq!(view.len(), 2);
         sys.stop(&one).await?;
-        assert_eq!(view.addresses(), [three.clone()]);
+        assert_eq!(view.addresses(), [three]);
         // It came and went unseen.
         assert_eq!(view.changed().await, Some(Change::Left(one)));
         let mut next = Box::pin(view.changed());
