@@ -5,8 +5,11 @@
 #![allow(clippy::mutable_key_type)]
 
 use std::fmt::Debug;
+use std::future::poll_fn;
 use std::io::BufRead;
+use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
+use std::task::Poll;
 use std::time::Duration;
 
 use watertight::prelude::*;
@@ -84,6 +87,11 @@ fn play(test: &str, part: &str) -> Command {
 /// What a process prints, line by line.
 fn lines(child: &mut Child) -> impl Iterator<Item = String> + Send + 'static {
     std::io::BufReader::new(child.stdout.take().unwrap()).lines().map_while(std::io::Result::ok)
+}
+
+/// Polls a future once.
+async fn is_pending<F: Future>(future: &mut Pin<Box<F>>) -> bool {
+    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_pending())).await
 }
 
 /// Holds back those who ask it to be let through, until it is opened: for tests that need a handler to be suspended.

@@ -33,8 +33,8 @@ use turns::NotTaken;
 impl System {
     /// The members of a group, from now on: the view follows who joins and leaves.
     ///
-    /// The group may be empty, or be of no one yet. While its members are of another type than `A`, the view is empty.
-    /// Programs from outside see groups too.
+    /// Nobody need have joined yet. While the group's members are of another type than `A`, no view can be made, and
+    /// one that was made before is empty. Programs from outside see groups too.
     ///
     /// ```no_run
     /// # use watertight::prelude::*;
@@ -124,7 +124,8 @@ impl<A: Actor> Context<A> {
 
 /// The members of a group, kept up to date by the supervisor; from [`System::members`] or [`Context::members`].
 ///
-/// Another view of the same group, made by calling those again, has its own turns and its own changes.
+/// What the supervisor says of a group comes in order, but beside what actors say: an actor's word that it has joined
+/// may arrive a moment before the view shows it. Another view of the same group, made by calling those again, has its own turns and its own changes.
 pub struct Members<A: Actor> {
     node: Arc<Node>,
     group: String,

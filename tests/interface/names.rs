@@ -1,9 +1,6 @@
 //! Names: finding, waiting, registering.
 
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::process::Stdio;
-use std::task::Poll;
 
 use watertight::error::Unreachable;
 use watertight::{Output, Phase, SpawnError, SystemError};
@@ -51,13 +48,17 @@ struct Inherited;
 #[message]
 struct Hoard(u32);
 
-/// Tells itself to wait for a name, for so long.
+/// Tells itself to wait for a name that nobody has, and to pass the gate when it does.
 #[message]
-struct WaitAlone(String, Duration);
+struct WaitAlone(Address<Gate>);
+
+#[message]
+struct WaitBehind(Address<Gate>);
 
 impl Actor for Clerk {
     type Args = Office;
-    type Messages = (Find, WaitFor, Register, Unregister, Inherit, Inherited, Hoard, WaitAlone, Pid, Down);
+    type Messages =
+        (Find, WaitFor, Register, Unregister, Inherit, Inherited, Hoard, WaitAlone, WaitBehind, Pid, Down);
 
     async fn start(office: Office, cx: &mut Context<Self>) -> Result<Self> {
         for name in &office.names {
@@ -143,8 +144,18 @@ impl Handler<Hoard> for Clerk {
 }
 
 impl Handler<WaitAlone> for Clerk {
-    async fn handle(&mut self, WaitAlone(name, wait): WaitAlone, cx: &mut Context<Self>) -> Result<()> {
-        cx.send_after(Duration::ZERO, WaitFor(name, wait));
+    async fn handle(&mut self, WaitAlone(gate): WaitAlone, cx: &mut Context<Self>) -> Result<()> {
+        cx.send_after(Duration::ZERO, WaitBehind(gate));
+        Ok(())
+    }
+}
+
+impl Handler<WaitBehind> for Clerk {
+    async fn handle(&mut self, WaitBehind(gate): WaitBehind, cx: &mut Context<Self>) -> Result<()> {
+        let mut waiting = Box::pin(cx.wait_for::<Specimen>("nobody", 10 * PATIENCE));
+        assert!(is_pending(&mut waiting).await);
+        gate.tell(Pass).await?;
+        assert_eq!(waiting.await.unwrap_err(), SystemError::ShuttingDown);
         Ok(())
     }
 }
@@ -153,11 +164,6 @@ impl Handler<Pid> for Clerk {
     async fn handle(&mut self, _: Pid, _: &mut Context<Self>) -> Result<u32> {
         Ok(std::process::id())
     }
-}
-
-/// Polls a future once.
-async fn is_pending<F: Future>(future: &mut Pin<Box<F>>) -> bool {
-    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_pending())).await
 }
 
 fn specimen_named(name: &str) -> Spec<Specimen> {
@@ -288,6 +294,9 @@ fn one_process_has_a_thousand_waits_and_those_it_gave_up_make_room() {
                 waits.push(waiting);
             }
             let error = sys.wait_for::<Specimen>("nobody", PATIENCE).await.unwrap_err();
+            for waiting in &mut waits {
+                assert!(is_pending(waiting).await, "it was refused");
+            }
             assert_eq!(error, SystemError::TooMany { what: "waits for names".into(), limit: 1024 });
             says(error, "there may be at most 1024 waits for names");
             // Who is there needs no room.
@@ -324,9 +333,10 @@ fn an_end_of_the_system_ends_the_waits_in_it() {
     let mut begun = None;
     watertight::test(async |sys| {
         let spec = Spec::<Clerk>::new(Office::default()).stop_grace(PATIENCE).output(Output::Silent);
+        let gate = sys.spawn::<Gate>(()).await?;
         let clerk = sys.spawn_with(spec).await?;
-        // Before the end or behind it: nobody will come.
-        clerk.ask(WaitAlone("nobody".into(), 10 * PATIENCE)).await?;
+        clerk.ask(WaitAlone(gate.clone())).await?;
+        gate.ask(Waiting(1)).deadline(PATIENCE).await?;
         begun = Some(std::time::Instant::now());
         Ok(())
     });

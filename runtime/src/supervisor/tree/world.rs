@@ -1,6 +1,5 @@
 //! A small world for the tree: pretend processes, time by hand, and every step checked against the
 //! [invariants](super::invariants).
-#![allow(dead_code)] // More than the random tests need.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{Hash, Hasher};
