@@ -45,7 +45,7 @@ mod registry;
 mod requests;
 mod strategy;
 mod timers;
-mod tree;
+pub(crate) mod tree;
 
 use broker::Link;
 use peer::{Peer, PeerId};

@@ -46,7 +46,7 @@ mod reference;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-mod world;
+pub(crate) mod world;
 
 pub(crate) use events::{Command, End, Event, Outcome, Refused, Reply, Why};
 pub(crate) use node::{Flags, Plan, Rules, What};
