@@ -12,7 +12,7 @@ use super::seeded::{Hunt, Random};
 use super::system::{Death, System};
 use crate::group::{AutoShutdown, Strategy};
 use crate::spec::{Backoff, Intensity, Restart, Shutdown};
-use crate::supervisor::tree::world::{Start, Stop, actor, group, rules};
+use crate::supervisor::tree::world::{Start, Stop, World, actor, group, rules};
 use crate::supervisor::tree::{Flags, NodeId, Plan, ROOT, Rules};
 
 #[derive(Clone, Debug)]
@@ -119,7 +119,7 @@ fn run(setup: &Setup, ops: &[Op], prints: bool) -> u64 {
         act(&mut system, &mut nodes, op);
     }
     system.settle();
-    system.with_tree(super::super::supervisor::tree::world::World::shut_down);
+    system.with_tree(World::shut_down);
     system.settle();
     let ends = [Fate::Processed, Fate::InDoubt, Fate::DeadLettered, Fate::DiedWithSender];
     let ended: u64 = ends.into_iter().map(|fate| system.count(fate)).sum();
@@ -204,7 +204,7 @@ const SYSTEMS: Hunt<Setup, Op> =
 
 #[test]
 fn whatever_breaks_the_ledger_balances() {
-    SYSTEMS.hunt(6000);
+    SYSTEMS.hunt(15_000);
 }
 
 #[test]
