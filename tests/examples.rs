@@ -73,6 +73,15 @@ fn the_shop_is_drawn_and_its_store_is_restarted_with_what_stands_behind_it() {
 }
 
 #[test]
+fn readers_share_all_lines_although_one_dies() {
+    let said = succeeds("readers", &[]);
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[0].ends_with(" left") && lines[1].ends_with(" joined again"), "{said}");
+    // The killed one may have had a line in hand, which is then read once more.
+    assert!(lines[2].starts_with("240 words in 6") && lines[2].ends_with("by 3 readers"), "{said}");
+}
+
+#[test]
 fn the_stability_claim_holds() {
     let said = succeeds("stability", &[]);
     assert!(said.contains("stability claim holds"), "{said}");

@@ -5,6 +5,11 @@
 #![allow(clippy::mutable_key_type)]
 
 use std::fmt::Debug;
+use std::future::poll_fn;
+use std::io::BufRead;
+use std::pin::Pin;
+use std::process::{Child, Command, Stdio};
+use std::task::Poll;
 use std::time::Duration;
 
 use watertight::prelude::*;
@@ -20,6 +25,10 @@ mod encoding;
 mod messages;
 #[path = "interface/monitors.rs"]
 mod monitors;
+#[path = "interface/names.rs"]
+mod names;
+#[path = "interface/process_groups.rs"]
+mod process_groups;
 #[path = "interface/replies.rs"]
 mod replies;
 #[path = "interface/specs.rs"]
@@ -58,6 +67,31 @@ async fn started(events: &mut Events, wanted: &str, life: u32) -> Result<()> {
             _ => None,
         })
         .await
+}
+
+/// Tells a test what part it plays in another one, in a process of its own.
+const PART: &str = "INTERFACE_PART";
+
+fn part() -> Option<String> {
+    std::env::var(PART).ok()
+}
+
+/// This executable once more, for exactly that test in that part.
+fn play(test: &str, part: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([test, "--exact", "--nocapture", "--test-threads=1"]);
+    command.env(PART, part).stdin(Stdio::null());
+    command
+}
+
+/// What a process prints, line by line.
+fn lines(child: &mut Child) -> impl Iterator<Item = String> + Send + 'static {
+    std::io::BufReader::new(child.stdout.take().unwrap()).lines().map_while(std::io::Result::ok)
+}
+
+/// Polls a future once.
+async fn is_pending<F: Future>(future: &mut Pin<Box<F>>) -> bool {
+    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_pending())).await
 }
 
 /// Holds back those who ask it to be let through, until it is opened: for tests that need a handler to be suspended.

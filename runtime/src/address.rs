@@ -267,7 +267,7 @@ impl<'a, M: Message> Future for Tell<'a, M> {
     }
 }
 
-async fn wait_to_tell<M: Message>(
+pub(crate) async fn wait_to_tell<M: Message>(
     link: &Arc<OutLink>,
     message: M,
     deadline: Duration,
@@ -376,7 +376,7 @@ impl<'a, M: Message> Future for Ask<'a, M> {
     }
 }
 
-fn read_outcome<M: Message>(outcome: Option<Outcome>) -> Result<M::Reply, AskError> {
+pub(crate) fn read_outcome<M: Message>(outcome: Option<Outcome>) -> Result<M::Reply, AskError> {
     match outcome {
         Some(Outcome::Reply(Status::Ok, body)) => {
             M::decode_reply(&body).map_err(|e| AskError::BadReply(e.to_string()))

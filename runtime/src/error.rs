@@ -1,12 +1,13 @@
 //! The error that handlers and programs return, and the outcomes of sending.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::report::CrashReport;
-use crate::spec::SpecError;
+use crate::spec::{NAME_LIMIT, SpecError};
 
 /// What a handler, a `start` or a program gives up with: a message, and the messages of its causes.
 ///
@@ -371,6 +372,49 @@ pub enum SystemError {
     /// The actor has no process right now that could share a fate.
     #[error("{0} does not run right now")]
     NotRunning(String),
+    /// No actor had the name by the deadline of `wait_for`, or the one that had it was still starting.
+    #[error("no actor named {name:?} was ready within {waited:?}")]
+    NotInTime {
+        /// The name.
+        name: String,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// A name, of an actor or of a group, that is empty, too long, or has characters that do not print.
+    #[error("the name {0:?} is empty, longer than {NAME_LIMIT} bytes, or has characters that do not print")]
+    BadName(String),
+    /// Another actor has the name.
+    #[error("the name {name:?} is taken by the actor {holder}")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// The first name of the actor that has it.
+        holder: String,
+    },
+    /// The name that an actor was started with stays with it.
+    #[error("the name {0:?} came with the actor's spec: it stays until the actor ends")]
+    NameStays(String),
+    /// The name is another actor's.
+    #[error(
+        "the name {name:?} belongs to the actor {holder}: only that actor or the program may take it back"
+    )]
+    NotYourName {
+        /// The name.
+        name: String,
+        /// The first name of the actor that has it.
+        holder: String,
+    },
+    /// The group has members of another actor type.
+    #[error("the group {0:?} has members of another type")]
+    OtherGroupType(String),
+    /// A limit is reached.
+    #[error("there may be at most {limit} {what}")]
+    TooMany {
+        /// Of what.
+        what: String,
+        /// The limit.
+        limit: u32,
+    },
     /// The address does not lead to an actor.
     #[error(transparent)]
     Unreachable(#[from] Unreachable),

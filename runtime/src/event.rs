@@ -5,9 +5,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::Message;
+use crate::actor::Actor;
+use crate::address::Address;
+use crate::message::Protocol;
 use crate::report::{CrashReport, Exit, Verdict};
 pub use crate::wire::control::DeadLetterReason;
-use crate::wire::ids::{ActorId, Incarnation, MessageKey};
+use crate::wire::ids::{ActorId, Incarnation, MessageKey, RawAddress};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -114,6 +117,39 @@ pub struct Down {
 impl Message for Down {
     type Reply = ();
     const NAME: &'static str = "watertight.Down";
+    const KEY: MessageKey = MessageKey::named(Self::NAME);
+}
+
+/// A member has joined or left a group that is watched by `cx.watch_members`. Whoever left by dying comes behind
+/// everything that it had sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// The number that `watch_members` returned.
+    pub watch: u64,
+    /// The group.
+    pub group: String,
+    /// The member.
+    pub actor: ActorId,
+    /// Its name.
+    pub name: String,
+    /// Which of its lives is, or was, the member.
+    pub incarnation: Incarnation,
+    /// Whether it joined; else it left.
+    pub joined: bool,
+    pub(crate) address: RawAddress,
+}
+
+impl Membership {
+    /// The member's address; `None` if it is no `A`.
+    pub fn address<A: Actor>(&self) -> Option<Address<A>> {
+        let is_that = self.address.protocol == <A::Messages as Protocol<A>>::FINGERPRINT;
+        is_that.then(|| Address::new(self.address))
+    }
+}
+
+impl Message for Membership {
+    type Reply = ();
+    const NAME: &'static str = "watertight.Membership";
     const KEY: MessageKey = MessageKey::named(Self::NAME);
 }
 

@@ -38,7 +38,8 @@
 //! # Reading order
 //!
 //! 1. `system.rs`: `run` becomes the supervisor process or an actor's.
-//! 2. What users touch: [`mod@message`], [`actor`], [`address`], [`reply`], [`spec`], [`report`], [`event`], [`error`].
+//! 2. What users touch: [`mod@message`], [`actor`], [`address`], [`reply`], `names.rs`, [`members`], [`spec`], [`report`],
+//!    [`event`], [`error`].
 //! 3. `wire/`: what crosses a socket. `delivery/`: outbox and inbox, pure.
 //! 4. `node/`: one process's end of the system, the same in the program and in every actor.
 //! 5. `host/`: an actor's process. `supervisor/`: the supervisor's loop. They never import each other.
@@ -55,7 +56,9 @@ pub mod group;
 mod host;
 pub mod ledger;
 mod logging;
+pub mod members;
 pub mod message;
+mod names;
 mod node;
 mod process;
 mod program;
@@ -75,9 +78,10 @@ pub use administration::{ChildCount, NodeInfo, SpecInfo, SupervisionTree};
 pub use error::{
     AdministrationError, AskError, Error, Executed, Result, SpawnError, SystemError, TellError, Unreachable,
 };
-pub use event::{ActorInfo, Down, Event, GroupEnd, Phase};
+pub use event::{ActorInfo, Down, Event, GroupEnd, Membership, Phase};
 pub use group::{AutoShutdown, Flags, Group, Strategy};
 pub use ledger::Ledger;
+pub use members::{AskOneError, Change, Members, TellOneError, ToldAll};
 pub use message::{Message, MessageKey};
 pub use reply::ReplyTo;
 pub use report::{CrashReport, Exit};

@@ -183,7 +183,7 @@ async fn take_answers(mut mailbox: Mailbox, stop: Arc<Notify>) {
         match poll_fn(|cx| mailbox.poll_next(cx)).await {
             // The mailbox takes answers in by itself, and nothing else may be sent to a program.
             Next::Link(place) => mailbox.refuse(place, &FrameError::Unexpected(Kind::Tell).into()),
-            Next::Down(_) => {}
+            Next::Notice(_) => {}
             Next::Stop => {
                 stop.notify_one();
                 mailbox.went_on();

@@ -184,6 +184,9 @@ pub struct CrashReport {
     pub in_hand: Option<InHandMessage>,
     /// The last lines of its standard error.
     pub stderr: Vec<String>,
+    /// What its thread was doing when it was found to hang: a line for each function, innermost first. `None` if
+    /// it was not found to hang, and where its process could not say it.
+    pub stack: Option<String>,
     /// What it used.
     pub usage: Usage,
     /// How long it lived.
@@ -211,6 +214,13 @@ impl fmt::Display for CrashReport {
         if let Some(m) = &self.in_hand {
             write!(f, "; in hand: {} {} from {}", m.message, m.sequence, m.sender_name)?;
         }
-        write!(f, "; {}", self.verdict)
+        write!(f, "; {}", self.verdict)?;
+        if let Some(stack) = &self.stack {
+            f.write_str("\n  its thread was here, innermost first:")?;
+            for line in stack.lines() {
+                write!(f, "\n  {line}")?;
+            }
+        }
+        Ok(())
     }
 }

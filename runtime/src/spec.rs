@@ -312,15 +312,22 @@ pub enum SpecError {
 
 /// Longest name: what still fits a line of a listing.
 pub(crate) const NAME_LIMIT: usize = 100;
+/// Longest path: what the deepest nesting makes of the longest names.
+const PATH_LIMIT: usize = (NAME_LIMIT + 1) * (GROUP_DEPTH + 1);
 /// Deepest nesting of groups: far more than anybody can picture.
 pub(crate) const GROUP_DEPTH: usize = 16;
 /// Least memory limit: an empty actor process has about this much private memory mapped.
 pub(crate) const MEMORY_LEAST: u64 = 8 << 20;
 
-/// Slashes stand between a group's name and its children's.
+/// Whether this may be a path or the name of a process group.
+pub(crate) fn is_path(path: &str) -> bool {
+    let fits = path.len() <= PATH_LIMIT && path.split('/').all(|part| part.len() <= NAME_LIMIT);
+    fits && !path.is_empty() && !path.chars().any(char::is_control)
+}
+
+/// Whether this may be the name of an actor or a group. Slashes stand between a group's name and its children's.
 pub(crate) fn check_name(name: &str) -> Result<(), SpecError> {
-    let is_bad = |c: char| c.is_control() || c == '/';
-    if name.is_empty() || name.len() > NAME_LIMIT || name.chars().any(is_bad) {
+    if !is_path(name) || name.contains('/') {
         return Err(SpecError::Name(name.to_owned()));
     }
     Ok(())

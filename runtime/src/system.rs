@@ -185,7 +185,7 @@ const BALANCE_AGAIN: Duration = Duration::from_millis(1);
 /// A running system of actors, as its program sees it; cheap to clone.
 #[derive(Clone)]
 pub struct System {
-    node: Arc<Node>,
+    pub(crate) node: Arc<Node>,
 }
 
 impl System {
@@ -211,18 +211,6 @@ impl System {
     /// [`SpawnError`]; with the crash report if its process died in `start`.
     pub async fn spawn_with<A: Actor>(&self, spec: Spec<A>) -> Result<Address<A>, SpawnError> {
         spawn(&self.node, spec).await
-    }
-
-    /// The address of the actor with this name.
-    ///
-    /// # Errors
-    /// [`SystemError::NoSuchName`], [`SystemError::OtherType`].
-    pub async fn find<A: Actor>(&self, name: &str) -> Result<Address<A>, SystemError> {
-        let protocol = <A::Messages as Protocol<A>>::FINGERPRINT;
-        match self.node.request(Request::Find { name: name.to_owned(), protocol }).await {
-            Ok(Answer::Address(raw)) => Ok(Address::new(raw)),
-            other => Err(system_error(other)),
-        }
     }
 
     /// Stops an actor and everything under it for good, and waits until that has happened.

@@ -28,6 +28,14 @@ pub enum Fault {
     KillSelf,
     /// Handles the message and dies as soon as the reply is out.
     ReplyThenExit,
+    /// Reads from a pipe into which nobody writes.
+    BlockedRead,
+    /// Sleeps, and the event loop with it.
+    Sleep,
+    /// Loops, deaf to the signal that asks for its stack.
+    LoopUnseen,
+    /// Loops, after having made sure that the control thread does nothing any more either.
+    LoopUnheard,
 }
 
 /// Commits `fault`. Most never return.
@@ -57,15 +65,8 @@ pub fn commit(fault: Fault) {
                 hoard.push(vec![1; 1 << 20]);
             }
         }
-        Fault::Loop => loop {
-            std::hint::spin_loop();
-        },
-        Fault::Deadlock => {
-            let lock = std::sync::Mutex::new(());
-            let first = lock.lock();
-            let second = lock.lock();
-            drop((first, second));
-        }
+        Fault::Loop => loops_for_ever(),
+        Fault::Deadlock => locks_itself_out(),
         // SAFETY: raising a signal in the own process touches no memory.
         Fault::StopSelf => unsafe {
             libc::raise(libc::SIGSTOP);
@@ -76,6 +77,74 @@ pub fn commit(fault: Fault) {
         },
         Fault::ReplyThenExit => {
             std::thread::spawn(|| std::process::exit(0));
+        }
+        Fault::BlockedRead => reads_what_never_comes(),
+        Fault::Sleep => sleeps_for_ever(),
+        Fault::LoopUnseen => {
+            // SAFETY: a zeroed set is a valid one; the calls write to it and block a signal for this thread.
+            unsafe {
+                let mut set: libc::sigset_t = std::mem::zeroed();
+                libc::sigaddset(&raw mut set, libc::SIGURG);
+                libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+            }
+            loops_for_ever();
+        }
+        Fault::LoopUnheard => {
+            occupy_the_control_thread();
+            loops_for_ever();
+        }
+    }
+}
+
+// Functions of their own, and never inlined, so that a stack can name them.
+
+#[inline(never)]
+fn loops_for_ever() {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+#[inline(never)]
+fn locks_itself_out() {
+    let lock = std::sync::Mutex::new(());
+    let first = lock.lock();
+    let second = lock.lock();
+    drop((first, second));
+}
+
+#[inline(never)]
+fn reads_what_never_comes() {
+    use std::io::Read;
+    let Ok((mut reader, writer)) = std::io::pipe() else { return };
+    // Whatever comes of it is not what was asked for.
+    let _ = reader.read(&mut [0]);
+    drop(writer);
+}
+
+#[inline(never)]
+fn sleeps_for_ever() {
+    std::thread::sleep(std::time::Duration::MAX);
+    // Else the call above is the last thing it does, and need not come back to it.
+    std::hint::black_box(());
+}
+
+/// Leaves the control thread in a signal handler that never returns.
+fn occupy_the_control_thread() {
+    extern "C" fn wait_for_ever(_: i32) {
+        loop {
+            std::thread::park();
+        }
+    }
+    let handler: extern "C" fn(i32) = wait_for_ever;
+    for thread in std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+        let name = std::fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+        if let ("control", Ok(number)) = (name.trim(), thread.file_name().to_string_lossy().parse::<i32>()) {
+            // SAFETY: a handler that never returns breaks what it interrupts; that is the fault.
+            unsafe {
+                libc::signal(libc::SIGUSR2, handler as *const () as usize);
+                libc::syscall(libc::SYS_tgkill, libc::getpid(), number, libc::SIGUSR2);
+            }
         }
     }
 }

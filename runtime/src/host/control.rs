@@ -1,5 +1,9 @@
 //! The control thread: the sole reader of the control link. When the link ends, so does the process, at once and in
 //! the middle of whatever it was doing; that path allocates nothing.
+//!
+//! What it hears is for the actor's own thread, except for one thing: it looks at that thread itself when the thread
+//! hangs. The link's end is not seen meanwhile, for a second at most unless the hung thread keeps the allocator to
+//! itself; the kernel's death signal ends such a process.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -7,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::mpsc;
 
+use super::last_look::LookedAt;
 use crate::process::child;
 use crate::wire::control::ToPeer;
 use crate::wire::conversation::Listener;
@@ -19,6 +24,9 @@ const OVERWHELMED: i32 = 72;
 /// Control messages that may wait for a busy actor: each of its links and monitors many times over. One that is
 /// further behind will not catch up.
 const BACKLOG: usize = 1 << 16;
+
+/// Bytes of stack: reading and decoding flat messages needs little of it, finding the symbols of a stack more.
+const STACK_SIZE: usize = 256 << 10;
 
 /// A control message and its descriptors.
 pub(super) type Heard = (ToPeer, Vec<OwnedFd>);
@@ -42,16 +50,20 @@ impl Backlog {
 ///
 /// # Errors
 /// When the system gives none.
-pub(super) fn listen(control: BlockingControl, mut listener: Listener) -> std::io::Result<Backlog> {
+pub(super) fn listen(
+    control: BlockingControl,
+    mut listener: Listener,
+    actor: LookedAt,
+) -> std::io::Result<Backlog> {
     let (sender, heard) = mpsc::unbounded_channel();
     let waiting = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&waiting);
-    // A small stack: reading and decoding flat messages is all it does.
-    std::thread::Builder::new().name("control".into()).stack_size(256 << 10).spawn(move || {
+    std::thread::Builder::new().name("control".into()).stack_size(STACK_SIZE).spawn(move || {
         let mut buffer = vec![0; 16 << 10];
         loop {
             loop {
                 match listener.next::<ToPeer>() {
+                    Ok(Some((ToPeer::DumpStack, _))) => actor.look(),
                     Ok(Some(heard)) => {
                         if count.fetch_add(1, Ordering::Relaxed) > BACKLOG || sender.send(heard).is_err() {
                             child::exit_now(OVERWHELMED);

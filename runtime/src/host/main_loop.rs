@@ -12,14 +12,15 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::begin::Start;
+use super::last_look::LookedAt;
 use super::{control, last_words};
 use crate::actor::{Actor, Context, Current, ReplyState};
 use crate::clock;
 use crate::error::Error;
-use crate::event::{DeadLetterReason, Down};
+use crate::event::DeadLetterReason;
 use crate::logging;
 use crate::message::{AnyMessage, Message, Protocol};
-use crate::node::mailbox::{Mailbox, Next};
+use crate::node::mailbox::{Mailbox, Next, Notice};
 use crate::node::turn::Turn;
 use crate::node::{Identity, InLink, LinkError, Node, call};
 use crate::process::child;
@@ -88,7 +89,8 @@ async fn live<A: Actor>(start: Ready, recorder: Arc<Recorder>, turn: &Arc<Turn>)
     let begun = start.control.writer().and_then(|writer| {
         let node = Node::new(identity, Some(Role::Actor), writer, recorder, arrivals, Some(Arc::clone(turn)));
         last_words::prepare(Arc::downgrade(&node));
-        control::listen(start.control, start.listener).map(|backlog| (node, backlog))
+        let looked_at = LookedAt::this_thread(Arc::downgrade(&node));
+        control::listen(start.control, start.listener, looked_at).map(|backlog| (node, backlog))
     });
     let (node, mut backlog) = match begun {
         Ok(begun) => begun,
@@ -159,7 +161,10 @@ async fn serve<A: Actor>(actor: &mut A, cx: &mut Context<A>, mut mailbox: Mailbo
         cx.progress();
         match next {
             Next::Link(place) => one::<A>(actor, cx, &mut mailbox, place).await,
-            Next::Down(down) => own::<A>(actor, cx, &mut mailbox, &down).await,
+            Next::Notice(Notice::Down(down)) => own::<A, _>(actor, cx, &mut mailbox, &down).await,
+            Next::Notice(Notice::Membership(membership)) => {
+                own::<A, _>(actor, cx, &mut mailbox, &*membership).await;
+            }
             Next::Stop => return false,
             Next::Lost => leave(0),
         }
@@ -217,9 +222,9 @@ async fn one<A: Actor>(actor: &mut A, cx: &mut Context<A>, mailbox: &mut Mailbox
 }
 
 /// Handles what the runtime itself tells the actor.
-async fn own<A: Actor>(actor: &mut A, cx: &mut Context<A>, mailbox: &mut Mailbox, down: &Down) {
-    let Ok(body) = codec::encode(down, BODY_LIMIT) else { return };
-    if let Some(Ok(message)) = <A::Messages as Protocol<A>>::Any::decode(Down::KEY, &body) {
+async fn own<A: Actor, M: Message>(actor: &mut A, cx: &mut Context<A>, mailbox: &mut Mailbox, notice: &M) {
+    let Ok(body) = codec::encode(notice, BODY_LIMIT) else { return };
+    if let Some(Ok(message)) = <A::Messages as Protocol<A>>::Any::decode(M::KEY, &body) {
         call::begin_own();
         cx.current = nobody(cx.own);
         cx.reply = ReplyState::Open;

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::Node;
 use super::incoming::{InLink, LinkError, Parts};
-use crate::event::Down;
+use crate::event::{Down, Membership};
 use crate::process::recorder::IncomingRow;
 use crate::spec::Window;
 use crate::sync::lock;
@@ -33,7 +33,7 @@ const READS: u32 = 64;
 pub(crate) enum Arrival {
     LinkUp(Box<NewLink>),
     LinkClosed(LinkId),
-    Down(Down, Option<LinkId>),
+    Notice(Notice, Option<LinkId>),
     Stop,
     /// An answer that was deferred, given now.
     Reply {
@@ -47,6 +47,15 @@ pub(crate) enum Arrival {
         link: LinkId,
         sequence: Sequence,
     },
+}
+
+/// What the supervisor has to say to the actor itself, as a message.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    /// A monitored actor has ended.
+    Down(Down),
+    /// A watched group has got or lost a member.
+    Membership(Box<Membership>),
 }
 
 /// A link that a sender has been given to this process.
@@ -65,8 +74,8 @@ pub(crate) struct NewLink {
 pub(crate) enum Next {
     /// There may be messages at this place.
     Link(usize),
-    /// A monitored actor has ended.
-    Down(Down),
+    /// The supervisor has something to say.
+    Notice(Notice),
     /// Everything that has arrived is handled, and the process has been asked to stop.
     Stop,
     /// The supervisor is gone.
@@ -84,7 +93,7 @@ pub(crate) struct Mailbox {
     /// Places that were ready when the budget was used up.
     starved: Vec<usize>,
     ready: Arc<Ready>,
-    downs: VecDeque<Down>,
+    notices: VecDeque<Notice>,
     /// What this process is handling, if its handler is suspended.
     in_hand: Option<(LinkId, Sequence)>,
     turn: u32,
@@ -98,7 +107,7 @@ struct Place {
     signal: Arc<Signal>,
     loaded: bool,
     /// Seen behind everything that this link carries.
-    downs: Vec<Down>,
+    notices: Vec<Notice>,
 }
 
 /// Which links have something to read; filled by their wakers.
@@ -145,7 +154,7 @@ impl Mailbox {
             loaded: VecDeque::new(),
             starved: Vec::new(),
             ready: Arc::default(),
-            downs: VecDeque::new(),
+            notices: VecDeque::new(),
             in_hand: None,
             turn: 0,
             stopping: false,
@@ -162,8 +171,8 @@ impl Mailbox {
             }
         }
         // Due now: everything that the dead one had sent here has been handled.
-        if let Some(down) = self.downs.pop_front() {
-            return Poll::Ready(Next::Down(down));
+        if let Some(notice) = self.notices.pop_front() {
+            return Poll::Ready(Next::Notice(notice));
         }
         if self.turn < TURN
             && let Some(&place) = self.loaded.front()
@@ -181,8 +190,8 @@ impl Mailbox {
             }
         }
         self.read_all(cx);
-        if let Some(down) = self.downs.pop_front() {
-            return Poll::Ready(Next::Down(down));
+        if let Some(notice) = self.notices.pop_front() {
+            return Poll::Ready(Next::Notice(notice));
         }
         if self.lost {
             return Poll::Ready(Next::Lost);
@@ -270,13 +279,13 @@ impl Mailbox {
         match arrival {
             Arrival::LinkUp(new) => self.add(*new),
             Arrival::LinkClosed(link) => self.close(link),
-            Arrival::Down(down, after) => match after.and_then(|link| self.by_id.get(&link).copied()) {
+            Arrival::Notice(notice, after) => match after.and_then(|link| self.by_id.get(&link).copied()) {
                 Some(place) => {
                     if let Some(Some(place)) = self.links.get_mut(place) {
-                        place.downs.push(down);
+                        place.notices.push(notice);
                     }
                 }
-                None => self.downs.push_back(down),
+                None => self.notices.push_back(notice),
             },
             Arrival::Stop => self.stopping = true,
             Arrival::Reply { link, sequence, status, body } => {
@@ -323,7 +332,7 @@ impl Mailbox {
             }
         };
         self.by_id.insert(link.id, place);
-        self.links[place] = Some(Place { link, waker, signal, loaded: false, downs: Vec::new() });
+        self.links[place] = Some(Place { link, waker, signal, loaded: false, notices: Vec::new() });
         // The first read also registers for the next.
         self.read(place);
     }
@@ -415,6 +424,7 @@ impl Mailbox {
             return;
         };
         let system = self.node.identity.system;
+        let follows = self.follows_a_closing_one(place);
         let Some(Some(entry)) = self.links.get_mut(place) else { return };
         entry.link.closing = true;
         if let Err(error) = entry.link.read_rest(system) {
@@ -425,7 +435,7 @@ impl Mailbox {
             self.take_answers(place);
             return;
         }
-        if !entry.loaded && entry.link.inbox.buffered() == 0 {
+        if !entry.loaded && entry.link.inbox.buffered() == 0 && !follows {
             self.release(place);
             return;
         }
@@ -438,11 +448,19 @@ impl Mailbox {
         self.loaded.insert(behind, place);
     }
 
+    /// Whether an earlier life of the same sender has not been heard out: then this one, though it said nothing, has
+    /// its turn behind it, and with it what is to be seen behind both.
+    fn follows_a_closing_one(&self, place: usize) -> bool {
+        let Some(Some(this)) = self.links.get(place) else { return false };
+        let mut loaded = self.loaded.iter().filter_map(|&other| self.links.get(other)?.as_ref());
+        loaded.any(|other| other.link.closing && other.link.sender == this.link.sender)
+    }
+
     /// Everything that a dead sender had sent is handled.
     fn release(&mut self, place: usize) {
         if let Some(entry) = self.links.get_mut(place).and_then(Option::take) {
             self.by_id.remove(&entry.link.id);
-            self.downs.extend(entry.downs);
+            self.notices.extend(entry.notices);
             self.node.holder_died(entry.link.sender);
             self.node.say(&ToSupervisor::LinkDrained { link: entry.link.id });
         }

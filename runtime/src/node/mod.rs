@@ -4,12 +4,14 @@
 //! - [`Node`]: who this process is, and its conversation with the supervisor.
 //! - [`outgoing`]: one link on which this process sends; [`driver`] moves its bytes; [`pending`] keeps its asks.
 //! - [`mailbox`]: all links on which this process is sent to; [`incoming`] is one of them.
+//! - [`watched`]: the groups whose members this process watches.
 //! - [`turn`]: polls the drivers beside the future that the process lives in.
 //! - [`call`]: the message in whose handling this thread is.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError, Weak};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -31,10 +33,12 @@ pub(crate) mod mailbox;
 pub(crate) mod outgoing;
 mod pending;
 pub(crate) mod turn;
+pub(crate) mod watched;
 
-use mailbox::Arrival;
+use mailbox::{Arrival, Notice};
 use outgoing::OutLink;
 use turn::Turn;
+use watched::{Watched, Watches};
 
 pub(crate) use incoming::{InLink, LinkError};
 pub(crate) use pending::Outcome;
@@ -60,6 +64,7 @@ pub(crate) struct Node {
     /// What polls the drivers of outgoing links; without one they are tasks.
     turn: Option<Arc<Turn>>,
     events: Mutex<Option<Listening>>,
+    watches: Mutex<Watches>,
 }
 
 #[derive(Default)]
@@ -126,6 +131,7 @@ impl Node {
             arrivals,
             turn,
             events: Mutex::default(),
+            watches: Mutex::default(),
             identity,
         });
         if let Some(role) = role {
@@ -152,6 +158,24 @@ impl Node {
     pub(crate) fn try_say(&self, message: &ToSupervisor) {
         if let Ok(mut speaker) = self.speaker.try_lock() {
             speaker.say(message);
+        }
+    }
+
+    /// Says something although another thread may be in the middle of saying something else, for ever. Whether it was
+    /// said within `limit`.
+    pub(crate) fn say_within(&self, message: &ToSupervisor, limit: Duration) -> bool {
+        let end = Instant::now() + limit;
+        loop {
+            match self.speaker.try_lock() {
+                Ok(mut speaker) => {
+                    speaker.say(message);
+                    return true;
+                }
+                Err(TryLockError::Poisoned(_)) => return false,
+                Err(TryLockError::WouldBlock) if Instant::now() >= end => return false,
+                // Nobody wakes whoever waits with an end. A frame takes microseconds.
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+            }
         }
     }
 
@@ -251,13 +275,24 @@ impl Node {
                 }
             }
             ToPeer::IncomingClosed { link } => self.arrive(Arrival::LinkClosed(link)),
-            ToPeer::Down { down, after } => self.arrive(Arrival::Down(down, after)),
+            ToPeer::Down { down, after } => self.arrive(Arrival::Notice(Notice::Down(down), after)),
+            ToPeer::Membership { membership, after } => {
+                self.arrive(Arrival::Notice(Notice::Membership(membership), after));
+            }
+            ToPeer::Member { watch, address, incarnation, joined } => {
+                let watched = lock(&self.watches).get(watch);
+                if let Some(watched) = watched {
+                    watched.take_in((address, incarnation), joined);
+                }
+            }
             ToPeer::Stop => self.arrive(Arrival::Stop),
             ToPeer::Event(event) => {
                 if let Some(listening) = &mut *lock(&self.events) {
                     listening.tell(*event);
                 }
             }
+            // An actor's control thread has answered it, and the program is not asked.
+            ToPeer::DumpStack => {}
             // A ticket is for a process that does not have one yet.
             ToPeer::Start(_) => tracing::warn!("the supervisor sent a second ticket; it is ignored"),
         }
@@ -300,6 +335,22 @@ impl Node {
         receiver
     }
 
+    /// A place for the members of a group that is about to be watched, and the watch's number.
+    pub(crate) fn begin_watch(&self) -> (u64, Arc<Watched>) {
+        lock(&self.watches).add()
+    }
+
+    /// The number of a watch that is told of by messages.
+    pub(crate) fn watch_number(&self) -> u64 {
+        lock(&self.watches).number()
+    }
+
+    /// Nobody looks any more. The supervisor's answer is not waited for.
+    pub(crate) fn end_watch(&self, watch: u64) {
+        lock(&self.watches).remove(watch);
+        drop(self.request_numbered(Request::Unwatch { watch }));
+    }
+
     /// An ask that was sent on `link` ends, by the word of a third party.
     pub(crate) fn end_ask(&self, link: LinkId, end: impl FnOnce(&OutLink)) {
         if let Some(link) = self.by_id(link) {
@@ -329,6 +380,7 @@ impl Node {
             std::mem::take(&mut requests.waiting)
         };
         drop(waiting);
+        lock(&self.watches).close();
         for link in self.all_links() {
             link.gone(Unreachable::ShuttingDown);
         }

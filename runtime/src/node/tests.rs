@@ -173,6 +173,7 @@ fn report() -> CrashReport {
         panic: None,
         in_hand: None,
         stderr: Vec::new(),
+        stack: None,
         usage: Usage::default(),
         uptime: Duration::ZERO,
         verdict: Verdict::Ended,
@@ -273,4 +274,15 @@ async fn garbage_from_the_receiver_breaks_the_link_and_is_reported() {
     pair.live_again();
     pair.join(0);
     assert_eq!(pair.take().await, (1, 1), "nothing is lost by it");
+}
+
+#[tokio::test]
+async fn what_must_be_said_soon_is_not_said_while_a_hung_thread_keeps_the_control_link() {
+    let (node, _arriving, _control) = node(1, SystemId(77));
+    let stack = || ToSupervisor::Stack { text: None };
+    let limit = Duration::from_millis(20);
+    let hung = node.speaker.lock().unwrap();
+    assert!(!node.say_within(&stack(), limit));
+    drop(hung);
+    assert!(node.say_within(&stack(), limit));
 }

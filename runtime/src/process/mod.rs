@@ -11,3 +11,4 @@ pub(crate) mod descriptors;
 pub(crate) mod exit;
 pub(crate) mod recorder;
 pub(crate) mod spawner;
+pub(crate) mod stack;

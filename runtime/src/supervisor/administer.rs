@@ -116,7 +116,8 @@ impl Supervisor {
                 self.name_is_free(&path)?;
                 self.last_actor += 1;
                 let id = ActorId(self.last_actor);
-                self.names.insert(path.clone(), id);
+                // It is free, and a first name is no matter of bounds.
+                let _ = self.names.give(&path, id);
                 let plan = Plan {
                     id,
                     rules: group_rules(&options),
@@ -156,7 +157,7 @@ impl Supervisor {
     }
 
     fn name_is_free(&self, path: &str) -> Result<(), AdministrationError> {
-        let Some(&holder) = self.names.get(path) else { return Ok(()) };
+        let Some(holder) = self.names.holder(path) else { return Ok(()) };
         match self.tree.phase(holder) {
             Some(Phase::Stopped) => Err(AdministrationError::AlreadyPresent(path.to_owned())),
             _ => Err(AdministrationError::AlreadyStarted { path: path.to_owned(), holder }),
@@ -164,10 +165,7 @@ impl Supervisor {
     }
 
     fn forget_node(&mut self, id: ActorId) {
-        let path = self.name_of(id);
-        if self.names.get(&path) == Some(&id) {
-            self.names.remove(&path);
-        }
+        self.names.free(id);
         self.groups.remove(&id);
         self.actors.remove(&id);
     }
@@ -188,9 +186,9 @@ impl Supervisor {
     }
 
     fn group_at(&self, path: &str) -> Result<ActorId, AdministrationError> {
-        match self.names.get(path) {
+        match self.names.holder(path) {
             None => Err(AdministrationError::NotFound(path.to_owned())),
-            Some(id) if self.groups.contains_key(id) => Ok(*id),
+            Some(id) if self.groups.contains_key(&id) => Ok(id),
             Some(_) => Err(AdministrationError::NotAGroup(path.to_owned())),
         }
     }
@@ -281,7 +279,7 @@ impl Supervisor {
     }
 
     pub(super) fn administer(&mut self, asker: Asker, path: String, act: Administration) {
-        let Some(&id) = self.names.get(&path) else {
+        let Some(id) = self.names.holder(&path) else {
             self.refuse(asker, AdministrationError::NotFound(path));
             return;
         };
@@ -330,7 +328,7 @@ impl Supervisor {
     pub(super) fn tree_at(&self, path: Option<String>) -> Result<Vec<NodeInfo>, AdministrationError> {
         let from = match path {
             None => ROOT,
-            Some(path) => *self.names.get(&path).ok_or(AdministrationError::NotFound(path))?,
+            Some(path) => self.names.holder(&path).ok_or(AdministrationError::NotFound(path))?,
         };
         let mut nodes = Vec::new();
         let mut left = vec![(from, 0)];

@@ -266,6 +266,18 @@ impl Supervisor {
         }
         self.listeners.retain(|peer| *peer != dead);
         self.forget_questions_of(dead);
+        self.forget_in_directory(dead);
+    }
+
+    /// The latest link on which something of an earlier life of `sender` is still to be handled by `watcher`.
+    pub(super) fn draining_link(&self, sender: ActorId, watcher: PeerId) -> Option<LinkId> {
+        let incoming = self.peers.get(&watcher)?.incoming.iter().copied();
+        let is_draining = |id: &LinkId| {
+            self.links.get(id).is_some_and(|link| {
+                link.sender_actor == sender && link.sender.is_none() && !link.answers_only
+            })
+        };
+        incoming.filter(is_draining).max()
     }
 
     /// Takes a link from the incarnation that it was joined to, and reads what that had recorded. `None` if its

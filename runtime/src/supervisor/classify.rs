@@ -26,8 +26,11 @@ const SIGKILL: i32 = 9;
 /// The exit.
 pub(crate) fn classify(status: WaitStatus, clues: Clues<'_>) -> Exit {
     match status {
-        WaitStatus::Signal { number: SIGKILL, .. } if clues.killed_for.is_some() => {
-            clues.killed_for.unwrap_or(Exit::Killed)
+        // A hung process is looked at before it is killed, and may be too broken to survive that.
+        WaitStatus::Signal { number, .. }
+            if number == SIGKILL || matches!(clues.killed_for, Some(Exit::Hung(_))) =>
+        {
+            clues.killed_for.unwrap_or(Exit::Signal(number))
         }
         WaitStatus::Signal { number: SIGABRT, .. } => aborted(&clues),
         WaitStatus::Signal { number, .. } => Exit::Signal(number),
@@ -65,6 +68,7 @@ fn aborted(clues: &Clues<'_>) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Hang;
 
     fn signal(number: i32) -> WaitStatus {
         WaitStatus::Signal { number, core_dumped: false }
@@ -101,5 +105,10 @@ mod tests {
         assert_eq!(classify(signal(9), Clues::default()), Exit::Signal(9));
         let crashed_first = Clues { killed_for: Some(Exit::StopDeadline), ..Clues::default() };
         assert_eq!(classify(signal(11), crashed_first), Exit::Signal(11));
+        let hung = Exit::Hung(Hang::NoProgress);
+        for number in [6, 9, 11] {
+            let clues = Clues { killed_for: Some(hung.clone()), ..Clues::default() };
+            assert_eq!(classify(signal(number), clues), hung, "also if looking at it was too much");
+        }
     }
 }

@@ -52,6 +52,7 @@ impl Supervisor {
     /// Stops everything.
     pub(super) fn shut_down(&mut self, asker: Option<Asker>) {
         self.shutting_down = true;
+        self.end_all_waits();
         let ticket = self.ticket(asker, About::Stop);
         self.decide(Happened::Shutdown(ticket));
     }
@@ -133,10 +134,8 @@ impl Supervisor {
 
     /// Its name is free at once; its end is told when its process has gone.
     fn retired(&mut self, node: NodeId, given_up: bool) {
-        if let Some(group) = self.groups.remove(&node) {
-            if self.names.get(&group.path) == Some(&node) {
-                self.names.remove(&group.path);
-            }
+        if self.groups.remove(&node).is_some() {
+            self.names.free(node);
             return;
         }
         self.retire(node, given_up);

@@ -134,7 +134,7 @@ impl Supervisor {
         protocol: u64,
     ) -> Result<RawAddress, SystemError> {
         let asker = self.peers.get(&peer).map_or(ActorId::PROGRAM, |peer| peer.actor);
-        let child = self.names.get(&name).and_then(|id| self.actors.get(id));
+        let child = self.names.holder(&name).and_then(|id| self.actors.get(&id));
         match child.filter(|child| child.parent == asker) {
             None => Err(SystemError::NoSuchName(name)),
             Some(child) if child.request.protocol != protocol => Err(SystemError::OtherType(name)),

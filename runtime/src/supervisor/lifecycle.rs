@@ -150,6 +150,7 @@ impl Supervisor {
         };
         if is_starting {
             self.decide(Happened::Ready(actor));
+            self.tell_waiters_of(actor);
             self.join_waiting_links(actor);
             self.tell_listeners(&started);
         }
@@ -178,9 +179,10 @@ impl Supervisor {
                 (Exit::NotStarted(format!("its exit could not be seen: {error}")), Usage::default())
             }
         };
+        let stack = peer.last_look.take();
         let in_hand = self.in_hand_of(id);
         let mut report = self.report_of(actor, pid, seen);
-        *report = CrashReport { incarnation, panic, in_hand, stderr, usage, uptime, ..*report };
+        *report = CrashReport { incarnation, panic, in_hand, stderr, stack, usage, uptime, ..*report };
         if let Some(child) = self.actors.get_mut(&actor).filter(|child| child.peer == Some(id)) {
             child.peer = None;
         }
@@ -221,6 +223,7 @@ impl Supervisor {
             panic: None,
             in_hand: None,
             stderr: Vec::new(),
+            stack: None,
             usage: Usage::default(),
             uptime: Duration::ZERO,
             verdict: Verdict::Ended,
@@ -263,8 +266,9 @@ impl Supervisor {
                 hung.push((child.id, hang));
             }
         }
+        self.end_overdue_looks(now);
         for (actor, hang) in hung {
-            self.kill_for(actor, Exit::Hung(hang));
+            self.found_hung(actor, hang, now);
         }
     }
 }

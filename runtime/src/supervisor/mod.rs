@@ -4,14 +4,15 @@
 //! take time happens elsewhere: spawning on the spawner thread, reading control links and waiting for exits in small
 //! tasks beside the loop, printing what children say on threads of its own.
 //!
-//! - [`registry`]: every actor, its phase, its name.
+//! - [`registry`]: every actor, its phase.
 //! - [`peer`]: the process at the other end of one control link.
 //! - [`tree`]: the supervision tree; decides, purely. [`decisions`] tells it what has happened and does what it says.
 //! - [`lifecycle`]: the processes: launch, exit, kill. [`classify`] names what was seen.
 //! - [`administer`]: groups, and what people ask of the tree. [`fate`]: monitors and links.
 //! - [`broker`]: links between processes, and the ledger.
+//! - [`directory`]: names and process groups; [`names`], [`waiters`] and [`process_groups`] keep the books.
 //! - [`requests`]: answers. [`door`]: programs that attach from outside.
-//! - [`hang`]: whether an actor hangs.
+//! - [`hang`]: whether an actor hangs. [`last_look`]: its stack, before it is killed for it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::OsString;
@@ -36,21 +37,29 @@ mod administer;
 mod broker;
 mod classify;
 mod decisions;
+mod directory;
 mod door;
 mod fate;
 mod hang;
+mod last_look;
 mod lifecycle;
+mod names;
 mod peer;
+mod process_groups;
 mod registry;
 mod requests;
 mod strategy;
 mod timers;
 pub(crate) mod tree;
+mod waiters;
 
 use broker::Link;
+use names::Names;
 use peer::{Peer, PeerId};
+use process_groups::ProcessGroups;
 use registry::Child;
 use tree::Tree;
+use waiters::Waiters;
 
 /// How children of this program are started.
 #[derive(Clone, Debug)]
@@ -124,7 +133,9 @@ struct Supervisor {
     launch: Launch,
     image: Image,
     actors: BTreeMap<ActorId, Child>,
-    names: HashMap<String, ActorId>,
+    names: Names,
+    waiters: Waiters,
+    process_groups: ProcessGroups,
     last_actor: u64,
     ended: VecDeque<ActorId>,
     peers: HashMap<PeerId, Peer>,
@@ -166,7 +177,9 @@ pub(crate) fn run(begin: Begin) -> std::io::Result<End> {
         while !supervisor.over {
             // Before sleeping: the runtime's timers have steps of a millisecond, and a restart at once is due now.
             supervisor.act_on_timers();
-            let due = supervisor.tree.due().map(tokio::time::Instant::from_std);
+            supervisor.end_overdue_waits(Instant::now());
+            let due = [supervisor.tree.due(), supervisor.waiters.next()].into_iter().flatten().min();
+            let due = due.map(tokio::time::Instant::from_std);
             let far = tokio::time::Instant::now() + Duration::from_secs(3600);
             let due = due.map_or(far, |due| due.min(far));
             // Each has its turn: what programs ask does not wait behind a thousand exits.
@@ -215,7 +228,9 @@ impl Supervisor {
             launch: begin.launch,
             image: Image::of_this_process()?,
             actors: BTreeMap::new(),
-            names: HashMap::new(),
+            names: Names::default(),
+            waiters: Waiters::default(),
+            process_groups: ProcessGroups::default(),
             last_actor: ActorId::PROGRAM.0,
             ended: VecDeque::new(),
             peers: HashMap::new(),

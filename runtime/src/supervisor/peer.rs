@@ -10,6 +10,7 @@ use rustix::process::Pid;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use super::last_look::LastLook;
 use super::{Happening, KILL, Supervisor};
 use crate::process::capture::Captured;
 use crate::process::exit;
@@ -46,6 +47,7 @@ pub(super) struct Peer {
     pub(super) goodbye: Option<bool>,
     pub(super) start_failed: Option<String>,
     pub(super) declined: Option<String>,
+    pub(super) last_look: LastLook,
 }
 
 struct Process {
@@ -289,6 +291,7 @@ impl Supervisor {
             goodbye: None,
             start_failed: None,
             declined: None,
+            last_look: LastLook::default(),
         };
         // The hello of a child goes out with its ticket; the program's now.
         if actor == ActorId::PROGRAM {

@@ -1,4 +1,4 @@
-//! Every actor that the supervisor knows: its spec, its phase, its name.
+//! Every actor that the supervisor knows: its spec, its phase.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
@@ -95,13 +95,14 @@ impl Supervisor {
             Some(group) => format!("{group}/{own}"),
             None => own,
         };
-        if self.names.contains_key(&name) {
+        if self.names.holder(&name).is_some() {
             return Err(SpawnError::NameTaken(name));
         }
         let capability = random_capability()
             .map_err(|e| SpawnError::Process { name: name.clone(), error: e.to_string() })?;
         self.last_actor = id.0;
-        self.names.insert(name.clone(), id);
+        // It is free, and a first name is no matter of bounds.
+        let _ = self.names.give(&name, id);
         let child = Child {
             id,
             name,
@@ -133,9 +134,7 @@ impl Supervisor {
         let Some(child) = self.actors.get_mut(&actor) else { return };
         child.ended = true;
         child.given_up = given_up;
-        if self.names.get(&child.name) == Some(&actor) {
-            self.names.remove(&child.name);
-        }
+        self.names.free(actor);
     }
 
     /// The oldest of those that have ended are forgotten.

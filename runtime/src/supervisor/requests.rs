@@ -48,6 +48,7 @@ impl Supervisor {
                 };
                 self.tell_listeners(&event);
             }
+            ToSupervisor::Stack { text } => self.looked(peer, text),
         }
     }
 
@@ -122,6 +123,38 @@ impl Supervisor {
                 let found = self.find(name, protocol).map(Answer::Address).map_err(Refusal::System);
                 self.answer(peer, number, found);
             }
+            Request::WaitFor { name, protocol, wait } => self.wait_for(peer, number, name, protocol, wait),
+            Request::StopWaiting { number: wait } => {
+                self.stop_waiting(peer, wait);
+                self.answer(peer, number, Ok(Answer::Done));
+            }
+            Request::Register { .. } | Request::Unregister { .. } if is_outside => {
+                self.answer(peer, number, Err(Refusal::System(SystemError::NotAllowed)));
+            }
+            Request::Register { name, address } => {
+                let result = self.register(peer, name, address);
+                self.answer(peer, number, done(result));
+            }
+            Request::Unregister { name } => {
+                let result = self.unregister(peer, name);
+                self.answer(peer, number, done(result));
+            }
+            Request::Join { group } => {
+                let result = self.join_group(peer, group);
+                self.answer(peer, number, done(result));
+            }
+            Request::Leave { group } => {
+                self.leave_group(peer, &group);
+                self.answer(peer, number, Ok(Answer::Done));
+            }
+            Request::Watch { group, watch, protocol } => {
+                let result = self.watch_group(peer, group, watch, protocol);
+                self.answer(peer, number, done(result));
+            }
+            Request::Unwatch { watch } => {
+                self.process_groups.unwatch(peer, watch);
+                self.answer(peer, number, Ok(Answer::Done));
+            }
             Request::Info { actor } => {
                 let info = self.actors.get(&actor).map(|child| self.info(child));
                 let unknown = Refusal::System(SystemError::Unreachable(Unreachable::NoSuchActor));
@@ -195,14 +228,6 @@ impl Supervisor {
         }
     }
 
-    fn find(&self, name: String, protocol: u64) -> Result<RawAddress, SystemError> {
-        match self.names.get(&name).and_then(|actor| self.actors.get(actor)) {
-            None => Err(SystemError::NoSuchName(name)),
-            Some(child) if child.request.protocol != protocol => Err(SystemError::OtherType(name)),
-            Some(child) => Ok(child.address(self.system)),
-        }
-    }
-
     pub(super) fn answer(&self, peer: PeerId, number: u64, answer: Result<Answer, Refusal>) {
         self.say(peer, &ToPeer::Answer { number, answer }, &[]);
     }
@@ -218,4 +243,8 @@ impl Supervisor {
         }
         tracing::debug!(?event);
     }
+}
+
+fn done(result: Result<(), SystemError>) -> Result<Answer, Refusal> {
+    result.map(|()| Answer::Done).map_err(Refusal::System)
 }

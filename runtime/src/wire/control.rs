@@ -4,13 +4,15 @@
 //! 3 zero bytes, body`, the body a [`ToSupervisor`] or a [`ToPeer`] in postcard. None of these types is recursive, so
 //! reading one needs no more stack than its size.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::frame::Status;
 use super::ids::{ActorId, Capability, Incarnation, LinkId, MessageKey, RawAddress, Sequence, SystemId};
 use crate::administration::{NodeInfo, SpecInfo};
 use crate::error::{AdministrationError, SpawnError, SystemError, Unreachable};
-use crate::event::{ActorInfo, Down, Event};
+use crate::event::{ActorInfo, Down, Event, Membership};
 use crate::group::Flags;
 use crate::ledger::Ledger;
 use crate::process::child::Limits;
@@ -24,6 +26,10 @@ pub const HEADER: usize = 8;
 pub const LIMIT: usize = super::frame::BODY_LIMIT + (64 << 10);
 /// Most descriptors in one control frame; more than any message here carries.
 pub const DESCRIPTORS: usize = 4;
+
+/// Longest description of a stack, in bytes: sixty-four frames with a line each, and a report is to be read. A longer
+/// one is not taken.
+pub const STACK: usize = 16 << 10;
 
 /// A process speaks to its supervisor.
 #[derive(Debug, Serialize, Deserialize)]
@@ -53,6 +59,8 @@ pub enum ToSupervisor {
     BadPeer { link: LinkId, reason: String },
     /// Messages were accepted and will not be handled.
     DeadLetters { link: LinkId, receiver: ActorId, reason: DeadLetterReason, key: MessageKey, count: u64 },
+    /// What the actor's thread is doing, as asked for; `None` if that could not be seen. Said by the control thread.
+    Stack { text: Option<String> },
 }
 
 /// Why accepted messages were not handled.
@@ -88,6 +96,23 @@ pub enum Request {
     Kill { address: RawAddress },
     /// The address of a name.
     Find { name: String, protocol: u64 },
+    /// The address of a name, as soon as its actor is ready, for so long.
+    WaitFor { name: String, protocol: u64, wait: Duration },
+    /// Answer the question of this number now: nobody waits for its name any more.
+    StopWaiting { number: u64 },
+    /// Give this actor one more name.
+    Register { name: String, address: RawAddress },
+    /// Take such a name back.
+    Unregister { name: String },
+    /// Take the asking process into a group, until it ends.
+    Join { group: String },
+    /// Let it out.
+    Leave { group: String },
+    /// Tell me of the members of a group, under a number of mine: first of those that there are, then answer, then of
+    /// every change. With a protocol, only of members that speak it, as `Member`; else of all, as `Membership`.
+    Watch { group: String, watch: u64, protocol: Option<u64> },
+    /// Stop telling me.
+    Unwatch { watch: u64 },
     /// What is known of one actor.
     Info { actor: ActorId },
     /// What is known of all.
@@ -213,10 +238,16 @@ pub enum ToPeer {
     IncomingClosed { link: LinkId },
     /// An actor that you monitor has ended. To be seen behind all that it sent on `after`.
     Down { down: Down, after: Option<LinkId> },
+    /// A group that you watch has got or lost this member.
+    Member { watch: u64, address: RawAddress, incarnation: Incarnation, joined: bool },
+    /// The same as a message, to be seen behind all that its earlier lives had sent on `after`.
+    Membership { membership: Box<Membership>, after: Option<LinkId> },
     /// Handle what has arrived, then leave.
     Stop,
     /// Something happened in the system.
     Event(Box<Event>),
+    /// You hang and are about to be killed: say what your thread is doing. Heard by the control thread.
+    DumpStack,
 }
 
 /// What the dead receiver's recorder told of one link.
