@@ -50,7 +50,7 @@ mod registry;
 mod requests;
 mod strategy;
 mod timers;
-mod tree;
+pub(crate) mod tree;
 mod waiters;
 
 use broker::Link;

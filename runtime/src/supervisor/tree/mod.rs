@@ -20,9 +20,9 @@
 //! - [`exits`]: what follows an exit: the three questions.
 //! - [`administration`]: what people ask for while all of it runs.
 //!
-//! The invariants, checked after every step of the random tests (`model.rs`, `simulation.rs`): a node has at most one
-//! process; no more than the cap are being spawned; a group that starts in order starts one child at a time; nothing
-//! runs under what rests; a budget is never exceeded; after a shutdown nothing is left.
+//! What always holds is in `invariants.rs`, checked after every step of every test: a node has at most one process; no
+//! more than the cap are being spawned; a group that starts in order starts one child at a time; nothing starts under
+//! what stops; a budget is never exceeded; after a shutdown nothing is left.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, VecDeque};
@@ -48,7 +48,7 @@ mod state_machine;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-mod world;
+pub(crate) mod world;
 
 pub(crate) use events::{Command, End, Event, Outcome, Refused, Reply, Why};
 pub(crate) use node::{Flags, Plan, Rules, What};

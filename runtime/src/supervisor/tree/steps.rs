@@ -210,7 +210,8 @@ impl Tree {
         let children: Vec<NodeId> = node.children.iter().copied().filter(|&child| which(child)).collect();
         for child in children {
             if let Some(child) = self.node_mut(child) {
-                child.wanted = again && child.rules.restart != Restart::Temporary && !child.retired;
+                // A temporary one is forgotten when it is down.
+                child.wanted = again && !child.retired;
                 // Whoever waits for a start that will not come is told so in its turn.
                 let in_vain = !child.wanted && !child.starters.is_empty();
                 child.must_stop = child.state != State::Rest || in_vain || child.has_survivors();

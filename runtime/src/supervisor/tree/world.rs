@@ -14,11 +14,11 @@ use crate::simulation::seeded::TraceHash;
 use crate::spec::{Backoff, Intensity, Restart, Shutdown};
 
 /// How long a start may take here.
-pub(super) const START_DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const START_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What a process does with its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Start {
+pub(crate) enum Start {
     Ready,
     Fails,
     Declines,
@@ -28,7 +28,7 @@ pub(super) enum Start {
 
 /// What a process does when it is asked to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(crate) enum Stop {
     Obeys,
     Crashes,
     Ignores,
@@ -36,10 +36,10 @@ pub(super) enum Stop {
 
 /// How the next processes of one actor behave.
 #[derive(Clone, Debug)]
-pub(super) struct Habits {
+pub(crate) struct Habits {
     /// One for each start to come; then they are ready.
-    pub(super) starts: VecDeque<Start>,
-    pub(super) stop: Stop,
+    pub(crate) starts: VecDeque<Start>,
+    pub(crate) stop: Stop,
 }
 
 impl Default for Habits {
@@ -49,26 +49,26 @@ impl Default for Habits {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Process {
-    pub(super) start: Start,
-    pub(super) booted: bool,
-    pub(super) ready: bool,
-    pub(super) asked: bool,
-    pub(super) killed: bool,
+pub(crate) struct Process {
+    pub(crate) start: Start,
+    pub(crate) booted: bool,
+    pub(crate) ready: bool,
+    pub(crate) asked: bool,
+    pub(crate) killed: bool,
 }
 
-pub(super) struct World {
-    pub(super) tree: Tree,
-    pub(super) began: Instant,
-    pub(super) now: Instant,
-    pub(super) processes: BTreeMap<NodeId, Process>,
-    pub(super) habits: BTreeMap<NodeId, Habits>,
+pub(crate) struct World {
+    pub(crate) tree: Tree,
+    pub(crate) began: Instant,
+    pub(crate) now: Instant,
+    pub(crate) processes: BTreeMap<NodeId, Process>,
+    pub(crate) habits: BTreeMap<NodeId, Habits>,
     /// Questions without an answer, and whom they are about.
-    pub(super) open: BTreeMap<Ticket, NodeId>,
-    pub(super) answers: BTreeMap<Ticket, Reply>,
+    pub(crate) open: BTreeMap<Ticket, NodeId>,
+    pub(crate) answers: BTreeMap<Ticket, Reply>,
     /// Everything that the tree has said.
-    pub(super) said: Vec<Command>,
-    pub(super) launches: BTreeMap<NodeId, u64>,
+    pub(crate) said: Vec<Command>,
+    pub(crate) launches: BTreeMap<NodeId, u64>,
     invariants: Invariants,
     hash: TraceHash,
     prints: bool,
@@ -78,7 +78,7 @@ pub(super) struct World {
 
 impl World {
     /// At most `cap` processes are spawned at once. `prints`: every event and command.
-    pub(super) fn new(cap: usize, prints: bool) -> World {
+    pub(crate) fn new(cap: usize, prints: bool) -> World {
         let now = Instant::now();
         World {
             tree: Tree::new(cap, 1, now),
@@ -99,12 +99,12 @@ impl World {
     }
 
     /// Tells the tree, does what it says, and checks the invariants.
-    pub(super) fn step(&mut self, event: Event) -> Vec<Command> {
+    pub(crate) fn step(&mut self, event: Event) -> Vec<Command> {
         self.step_at(event, self.now)
     }
 
     /// The same by a clock that may be wrong.
-    pub(super) fn step_at(&mut self, event: Event, now: Instant) -> Vec<Command> {
+    pub(crate) fn step_at(&mut self, event: Event, now: Instant) -> Vec<Command> {
         self.trace(&event, now);
         let about = event.clone();
         self.invariants.before(&about, &self.tree, &self.processes);
@@ -179,7 +179,7 @@ impl World {
     }
 
     /// What this process does next by itself.
-    pub(super) fn next_of(&self, node: NodeId) -> Option<Event> {
+    pub(crate) fn next_of(&self, node: NodeId) -> Option<Event> {
         let process = self.processes.get(&node)?;
         let stop = self.habits.get(&node).map_or(Stop::Obeys, |habits| habits.stop);
         Some(match process {
@@ -196,7 +196,7 @@ impl World {
     }
 
     /// Does what [`next_of`](Self::next_of) said.
-    pub(super) fn act(&mut self, event: Event) {
+    pub(crate) fn act(&mut self, event: Event) {
         match event {
             Event::Booted(node) => {
                 if let Some(process) = self.processes.get_mut(&node) {
@@ -214,7 +214,7 @@ impl World {
     }
 
     /// Until nothing happens any more at this time.
-    pub(super) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         for _ in 0..LIMIT {
             let next = self.processes.keys().copied().find_map(|node| self.next_of(node));
             if let Some(event) = next {
@@ -229,7 +229,7 @@ impl World {
     }
 
     /// Time passes; whatever is due happens when it is.
-    pub(super) fn advance(&mut self, time: Duration) {
+    pub(crate) fn advance(&mut self, time: Duration) {
         let end = self.now + time;
         self.settle();
         while let Some(due) = self.tree.due().filter(|&due| due <= end) {
@@ -242,7 +242,7 @@ impl World {
     }
 
     /// Until nothing is due any more. What would wait for ever ends by itself.
-    pub(super) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         for _ in 0..LIMIT {
             self.settle();
             if let Some(due) = self.tree.due() {
@@ -258,86 +258,86 @@ impl World {
         panic!("it never ends");
     }
 
-    pub(super) fn number(&mut self) -> NodeId {
+    pub(crate) fn number(&mut self) -> NodeId {
         self.last_node += 1;
         crate::wire::ids::ActorId(self.last_node)
     }
 
     /// Asks something about a node.
-    pub(super) fn ask(&mut self, node: NodeId, event: impl FnOnce(Ticket) -> Event) -> Ticket {
+    pub(crate) fn ask(&mut self, node: NodeId, event: impl FnOnce(Ticket) -> Event) -> Ticket {
         self.last_ticket += 1;
         self.open.insert(self.last_ticket, node);
         self.step(event(self.last_ticket));
         self.last_ticket
     }
 
-    pub(super) fn start(&mut self, parent: NodeId, plan: Plan) -> Ticket {
+    pub(crate) fn start(&mut self, parent: NodeId, plan: Plan) -> Ticket {
         self.ask(plan.id, |ticket| Event::Start { parent, plan, ticket })
     }
 
-    pub(super) fn terminate(&mut self, node: NodeId) -> Ticket {
+    pub(crate) fn terminate(&mut self, node: NodeId) -> Ticket {
         self.ask(node, |ticket| Event::Terminate(node, ticket))
     }
 
-    pub(super) fn restart(&mut self, node: NodeId) -> Ticket {
+    pub(crate) fn restart(&mut self, node: NodeId) -> Ticket {
         self.ask(node, |ticket| Event::Restart(node, ticket))
     }
 
-    pub(super) fn delete(&mut self, node: NodeId) -> Ticket {
+    pub(crate) fn delete(&mut self, node: NodeId) -> Ticket {
         self.ask(node, |ticket| Event::Delete(node, ticket))
     }
 
-    pub(super) fn set_flags(&mut self, node: NodeId, flags: Flags) -> Ticket {
+    pub(crate) fn set_flags(&mut self, node: NodeId, flags: Flags) -> Ticket {
         self.ask(node, |ticket| Event::SetFlags(node, flags, ticket))
     }
 
-    pub(super) fn shut_down(&mut self) -> Ticket {
+    pub(crate) fn shut_down(&mut self) -> Ticket {
         self.ask(ROOT, Event::Shutdown)
     }
 
     /// The process of this actor crashes now, if it has one.
-    pub(super) fn crash(&mut self, node: NodeId) {
+    pub(crate) fn crash(&mut self, node: NodeId) {
         if self.processes.contains_key(&node) {
             self.step(Event::Exited(node, End::Abnormal));
         }
     }
 
     /// It ends as it meant to.
-    pub(super) fn end(&mut self, node: NodeId) {
+    pub(crate) fn end(&mut self, node: NodeId) {
         if self.processes.contains_key(&node) {
             self.step(Event::Exited(node, End::Normal));
         }
     }
 
-    pub(super) fn is_up(&self, node: NodeId) -> bool {
+    pub(crate) fn is_up(&self, node: NodeId) -> bool {
         self.tree.node(node).is_some_and(|node| node.state == State::Up)
     }
 
-    pub(super) fn is_known(&self, node: NodeId) -> bool {
+    pub(crate) fn is_known(&self, node: NodeId) -> bool {
         self.tree.node(node).is_some()
     }
 
-    pub(super) fn answer(&self, ticket: Ticket) -> Option<Reply> {
+    pub(crate) fn answer(&self, ticket: Ticket) -> Option<Reply> {
         self.answers.get(&ticket).copied()
     }
 
-    pub(super) fn refusal(&self, ticket: Ticket) -> Option<Refused> {
+    pub(crate) fn refusal(&self, ticket: Ticket) -> Option<Refused> {
         match self.answer(ticket) {
             Some(Reply::Refused(why)) => Some(why),
             _ => None,
         }
     }
 
-    pub(super) fn launched(&self, node: NodeId) -> u64 {
+    pub(crate) fn launched(&self, node: NodeId) -> u64 {
         self.launches.get(&node).copied().unwrap_or(0)
     }
 
-    pub(super) fn hash(&self) -> u64 {
+    pub(crate) fn hash(&self) -> u64 {
         self.hash.finish()
     }
 
     /// What the tree has said since the last time.
-    pub(super) fn hear(&mut self) -> Vec<Command> {
+    pub(crate) fn hear(&mut self) -> Vec<Command> {
         std::mem::take(&mut self.said)
     }
 }
@@ -346,7 +346,7 @@ impl World {
 const LIMIT: usize = 100_000;
 
 /// A permanent actor that is restarted at once, five times in a minute.
-pub(super) fn rules() -> Rules {
+pub(crate) fn rules() -> Rules {
     Rules {
         restart: Restart::Permanent,
         significant: false,
@@ -358,18 +358,18 @@ pub(super) fn rules() -> Rules {
     }
 }
 
-pub(super) fn group_rules() -> Rules {
+pub(crate) fn group_rules() -> Rules {
     Rules { shutdown: Shutdown::Infinity, start_deadline: Duration::MAX, ..rules() }
 }
 
-pub(super) fn flags(strategy: Strategy) -> Flags {
+pub(crate) fn flags(strategy: Strategy) -> Flags {
     Flags { strategy, intensity: Intensity::default(), auto_shutdown: AutoShutdown::Never }
 }
 
-pub(super) fn group(id: NodeId, flags: Flags, children: Vec<Plan>) -> Plan {
+pub(crate) fn group(id: NodeId, flags: Flags, children: Vec<Plan>) -> Plan {
     Plan { id, rules: group_rules(), what: What::Group { flags, dynamic: false, children } }
 }
 
-pub(super) fn actor(id: NodeId) -> Plan {
+pub(crate) fn actor(id: NodeId) -> Plan {
     Plan { id, rules: rules(), what: What::Actor }
 }
