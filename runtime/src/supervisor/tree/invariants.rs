@@ -82,6 +82,7 @@ impl Invariants {
     /// All commands of a step are carried out.
     pub(super) fn after(&self, event: &Event, commands: &[Command], world: &World) {
         self.one_verdict(event, commands);
+        commands.iter().for_each(|command| a_verdict_is_kept(command, world));
         no_more_than_the_cap_boot(world);
         self.starts_in_order(world);
         nothing_runs_under_what_rests(world);
@@ -189,7 +190,12 @@ impl Invariants {
     /// it that are wanted are up.
     fn starts_in_order(&self, world: &World) {
         for (&id, node) in &world.tree.nodes {
-            if !is_starting(node) || self.starting.contains(&id) || !world.tree.is_in_order(node.parent) {
+            if !is_starting(node) || self.starting.contains(&id) {
+                continue;
+            }
+            let stops = world.tree.is_winding_down(node.parent);
+            holds!("nothing starts under what stops", !stops, "{id} under {}", node.parent);
+            if !world.tree.is_in_order(node.parent) {
                 continue;
             }
             for sibling in world.tree.children(node.parent).filter(|&sibling| sibling != id) {
@@ -200,6 +206,17 @@ impl Invariants {
             }
         }
     }
+}
+
+/// **A verdict is kept**: what is told to be restarted waits for it.
+fn a_verdict_is_kept(command: &Command, world: &World) {
+    let (Command::Verdict(node, Verdict::Restart { .. })
+    | Command::GroupDown { group: node, verdict: Verdict::Restart { .. }, .. }) = *command
+    else {
+        return;
+    };
+    let waits = world.tree.node(node).is_some_and(|node| node.wanted);
+    holds!("a verdict is kept", waits, "{node} was to be restarted and is not");
 }
 
 fn is_starting(node: &Node) -> bool {
