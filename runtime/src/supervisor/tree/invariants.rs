@@ -20,8 +20,8 @@ macro_rules! holds {
 #[derive(Default)]
 pub(super) struct Invariants {
     /// Before this step, each with what it stands under.
-    known: BTreeMap<NodeId, NodeId>,
-    starting: BTreeSet<NodeId>,
+    known: Vec<(NodeId, NodeId)>,
+    starting: Vec<NodeId>,
     retired: BTreeSet<NodeId>,
     /// By whoever holds the budget: a group, or one that stands alone.
     restarts: BTreeMap<NodeId, Vec<Instant>>,
@@ -86,7 +86,7 @@ impl Invariants {
         no_more_than_the_cap_boot(world);
         self.starts_in_order(world);
         nothing_runs_under_what_rests(world);
-        for &node in self.known.keys() {
+        for &(node, _) in &self.known {
             let is_forgotten = !world.tree.nodes.contains_key(&node);
             holds!(
                 "what is forgotten has retired",
@@ -164,7 +164,8 @@ impl Invariants {
     /// **What is forgotten has retired**: and that was said before anybody was answered about it.
     fn retired_before_its_answer(&self, about: NodeId, reply: Reply, world: &World) {
         // What stands above may have ended in the same step, after the answer.
-        let above_is_gone = self.known.get(&about).is_some_and(|&above| !world.is_known(above));
+        let above = self.known.iter().find(|&&(node, _)| node == about);
+        let above_is_gone = above.is_some_and(|&(_, above)| !world.is_known(above));
         let is_forgotten = !matches!(reply, Reply::Refused(_)) && !world.is_known(about) && !above_is_gone;
         holds!(
             "what is forgotten has retired",
