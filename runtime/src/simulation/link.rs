@@ -45,6 +45,8 @@ pub(super) struct Joined {
     count: u64,
     in_hand: Option<Sequence>,
     acked: Sequence,
+    /// What the sender had been told before this life.
+    acked_before: Sequence,
 }
 
 pub(super) struct Link {
@@ -99,6 +101,7 @@ impl Link {
     pub(super) fn join(&mut self) {
         assert!(self.joined.is_none(), "joined twice");
         let after = self.resume_after;
+        let acked_before = self.outbox.as_ref().map_or(Sequence::ZERO, Outbox::acked);
         self.joined = Some(Joined {
             inbox: Inbox::new(after, BODY_LIMIT),
             heard: FrameBuffer::new(),
@@ -108,6 +111,7 @@ impl Link {
             count: 0,
             in_hand: None,
             acked: after,
+            acked_before,
         });
     }
 
@@ -239,6 +243,25 @@ impl Link {
                 self.end(lost.sequence, Fate::DeadLettered);
             }
         }
+    }
+
+    /// The same, but its recorder cannot be believed: all that was sent and not acknowledged is in doubt. That some of it
+    /// was processed, nobody can know.
+    pub(super) fn receiver_died_untold(&mut self) {
+        if self.outbox.is_none() {
+            return self.receiver_died();
+        }
+        self.hear(u64::MAX);
+        let (Some(outbox), Some(joined)) = (&mut self.outbox, self.joined.take()) else { return };
+        // The sender's word counts for what the recorder does not show.
+        self.processed += outbox.acked().0 - joined.acked_before.0;
+        for lost in outbox.receiver_died_untold() {
+            self.in_doubt += 1;
+            let message = &mut self.messages[index(lost.sequence)];
+            assert!(matches!(message.fate, Fate::Waiting | Fate::Processed), "{lost:?} ends twice");
+            message.fate = Fate::InDoubt;
+        }
+        self.resume_after = outbox.sent();
     }
 
     fn end(&mut self, sequence: Sequence, fate: Fate) {

@@ -16,6 +16,8 @@ pub(super) enum Death {
     InHandler,
     /// Its handler has returned, and nobody was told.
     BeforeAck,
+    /// In a handler, and it has scribbled on its recorder.
+    Scribbling,
 }
 
 /// Something that happens at its time.
@@ -156,11 +158,14 @@ impl System {
 
     /// As the supervisor does it: every peer drains and is told, then the tree decides.
     pub(super) fn exit(&mut self, node: NodeId, end: End) {
-        if self.lives.remove(&node).is_none() {
-            return;
-        }
+        let Some(life) = self.lives.remove(&node) else { return };
         for link in &mut self.links {
-            if link.receiver == node && link.joined.is_some() {
+            if link.receiver != node || link.joined.is_none() {
+                continue;
+            }
+            if life.dies == Some(Death::Scribbling) {
+                link.receiver_died_untold();
+            } else {
                 link.receiver_died();
             }
         }
@@ -268,7 +273,7 @@ impl System {
                 let (number, dies) = (life.number, life.dies);
                 let time = self.soon(2000);
                 let then = match dies {
-                    Some(Death::InHandler) => Happening::Exit(node, number),
+                    Some(Death::InHandler | Death::Scribbling) => Happening::Exit(node, number),
                     _ => Happening::Done(node, number),
                 };
                 self.at(time, then);
@@ -304,7 +309,7 @@ impl System {
         }
         match death {
             Death::Idle => self.exit(node, End::Abnormal),
-            Death::InHandler | Death::BeforeAck => {
+            Death::InHandler | Death::BeforeAck | Death::Scribbling => {
                 if let Some(life) = self.lives.get_mut(&node) {
                     life.dies = Some(death);
                 }

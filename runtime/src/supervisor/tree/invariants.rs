@@ -20,8 +20,8 @@ macro_rules! holds {
 #[derive(Default)]
 pub(super) struct Invariants {
     /// Before this step, each with what it stands under.
-    known: BTreeMap<NodeId, NodeId>,
-    starting: BTreeSet<NodeId>,
+    known: Vec<(NodeId, NodeId)>,
+    starting: Vec<NodeId>,
     retired: BTreeSet<NodeId>,
     /// By whoever holds the budget: a group, or one that stands alone.
     restarts: BTreeMap<NodeId, Vec<Instant>>,
@@ -82,10 +82,11 @@ impl Invariants {
     /// All commands of a step are carried out.
     pub(super) fn after(&self, event: &Event, commands: &[Command], world: &World) {
         self.one_verdict(event, commands);
+        commands.iter().for_each(|command| a_verdict_is_kept(command, world));
         no_more_than_the_cap_boot(world);
         self.starts_in_order(world);
         nothing_runs_under_what_rests(world);
-        for &node in self.known.keys() {
+        for &(node, _) in &self.known {
             let is_forgotten = !world.tree.nodes.contains_key(&node);
             holds!(
                 "what is forgotten has retired",
@@ -163,7 +164,8 @@ impl Invariants {
     /// **What is forgotten has retired**: and that was said before anybody was answered about it.
     fn retired_before_its_answer(&self, about: NodeId, reply: Reply, world: &World) {
         // What stands above may have ended in the same step, after the answer.
-        let above_is_gone = self.known.get(&about).is_some_and(|&above| !world.is_known(above));
+        let above = self.known.iter().find(|&&(node, _)| node == about);
+        let above_is_gone = above.is_some_and(|&(_, above)| !world.is_known(above));
         let is_forgotten = !matches!(reply, Reply::Refused(_)) && !world.is_known(about) && !above_is_gone;
         holds!(
             "what is forgotten has retired",
@@ -189,7 +191,12 @@ impl Invariants {
     /// it that are wanted are up.
     fn starts_in_order(&self, world: &World) {
         for (&id, node) in &world.tree.nodes {
-            if !is_starting(node) || self.starting.contains(&id) || !world.tree.is_in_order(node.parent) {
+            if !is_starting(node) || self.starting.contains(&id) {
+                continue;
+            }
+            let stops = world.tree.is_winding_down(node.parent);
+            holds!("nothing starts under what stops", !stops, "{id} under {}", node.parent);
+            if !world.tree.is_in_order(node.parent) {
                 continue;
             }
             for sibling in world.tree.children(node.parent).filter(|&sibling| sibling != id) {
@@ -200,6 +207,17 @@ impl Invariants {
             }
         }
     }
+}
+
+/// **A verdict is kept**: what is told to be restarted waits for it.
+fn a_verdict_is_kept(command: &Command, world: &World) {
+    let (Command::Verdict(node, Verdict::Restart { .. })
+    | Command::GroupDown { group: node, verdict: Verdict::Restart { .. }, .. }) = *command
+    else {
+        return;
+    };
+    let waits = world.tree.node(node).is_some_and(|node| node.wanted);
+    holds!("a verdict is kept", waits, "{node} was to be restarted and is not");
 }
 
 fn is_starting(node: &Node) -> bool {
