@@ -34,7 +34,7 @@ pub(super) struct Link {
     skipped: u64,
     /// Who holds it may send answers to the sender's asks on this link.
     reply_capability: Capability,
-    answers_only: bool,
+    pub(super) answers_only: bool,
 }
 
 /// What a link to the program takes: it only carries answers.

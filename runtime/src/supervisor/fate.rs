@@ -61,7 +61,10 @@ impl Supervisor {
         let watcher = self.peers.get(&watcher)?;
         watcher.incoming.iter().copied().find(|link| {
             self.links.get(link).is_some_and(|link| {
-                link.sender_actor == report.actor && link.sender_incarnation == report.incarnation
+                let is_its =
+                    link.sender_actor == report.actor && link.sender_incarnation == report.incarnation;
+                // Answers are taken in as they arrive; nothing waits behind them.
+                is_its && !link.answers_only
             })
         })
     }

@@ -44,6 +44,8 @@ mod model;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
+mod state_machine;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 pub(crate) mod world;
