@@ -58,6 +58,8 @@ impl Tree {
         match node.state {
             // It is about to be started again with its group.
             State::Rest if node.wanted => Err(Refused::Restarting),
+            // Somebody waits for it in vain and will be told so in its turn, or what outlived it is still there.
+            State::Rest if node.must_stop => Err(Refused::Running),
             State::Rest => Ok(()),
             State::Waiting | State::Queued if node.has_lived => Err(Refused::Restarting),
             _ => Err(Refused::Running),

@@ -165,6 +165,25 @@ fn a_new_child_waits_until_its_group_is_whole_and_is_told_if_it_never_is() {
 }
 
 #[test]
+fn what_somebody_waits_for_in_vain_cannot_be_deleted_before_that_is_told() {
+    let (mut world, g, [a, b, c]) = with_group(flags(Strategy::OneForAll), [PERMANENT; 3]);
+    world.terminate(a);
+    world.settle();
+    stops(&mut world, c, Stop::Ignores);
+    // The restart of b stops c, which takes its time; a waits for its turn.
+    world.terminate(a);
+    world.crash(b);
+    world.terminate(a);
+    let started = world.restart(a);
+    world.terminate(g);
+    let deleted = world.delete(a);
+    assert_eq!(refused(&world, deleted), Some(Refused::Running));
+    world.finish();
+    assert_eq!(world.answer(started), Some(Reply::Failed(a)));
+    assert!(!world.is_known(c));
+}
+
+#[test]
 fn a_new_child_that_is_swept_away_with_its_group_comes_back_and_answers_then() {
     let (mut world, g, [a]) = with_group(flags(Strategy::OneForAll), [PERMANENT]);
     let b = ActorId(9);
