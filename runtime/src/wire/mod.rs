@@ -10,5 +10,6 @@ pub mod depth;
 pub mod frame;
 pub mod hello;
 pub mod ids;
+pub mod passing;
 pub mod place;
 pub mod transport;
