@@ -15,9 +15,9 @@ use crate::group::{Flags, Group};
 use crate::message::Protocol;
 use crate::spec::{Restart, Shutdown, Spec};
 use crate::system::{System, request_of};
-use crate::wire::codec;
-use crate::wire::control::{Administration, Answer, Refusal, Request};
-use crate::wire::frame::BODY_LIMIT;
+
+use crate::wire::control::{Administration, Answer, Arguments, Refusal, Request};
+
 use crate::wire::ids::{ActorId, Incarnation};
 
 /// One actor or group of the supervision tree.
@@ -201,7 +201,7 @@ impl System {
         name: Option<String>,
         arguments: A::Args,
     ) -> Result<Address<A>, AdministrationError> {
-        let arguments = codec::encode(&arguments, BODY_LIMIT).map_err(|e| AdministrationError::Start {
+        let arguments = Arguments::write(&arguments).map_err(|e| AdministrationError::Start {
             path: group.to_owned(),
             error: Box::new(SpawnError::Arguments(e.to_string())),
         })?;

@@ -114,7 +114,7 @@ pub(crate) async fn attach(name: &str) -> std::result::Result<Arc<Node>, AttachE
         connected => connected?,
     };
     // Before the ticket comes, so that neither waits for the other.
-    write_all(control.writer()?.as_fd(), &Hello { role: Role::Outside, system: SystemId(0) }.encode())?;
+    write_all(control.writer()?.as_fd(), &Hello { role: Role::Outside, system: SystemId(0) }.encode(), &[])?;
     let mut listener = Listener::new(Role::Supervisor, SystemId(0));
     let mut buffer = vec![0; 4096];
     let (ticket, page) = loop {

@@ -25,9 +25,7 @@ use crate::process::{child, descriptors};
 use crate::program::{self, Ended};
 use crate::spec::Spec;
 use crate::supervisor::Launch;
-use crate::wire::codec;
-use crate::wire::control::{Answer, Refusal, Request, SpawnRequest};
-use crate::wire::frame::BODY_LIMIT;
+use crate::wire::control::{Answer, Arguments, Refusal, Request, SpawnRequest};
 use crate::wire::ids::ActorId;
 
 /// Runs a program with actors: `main` gets the [`System`], and when it returns, everything accepted is handled, every
@@ -382,8 +380,7 @@ pub(crate) fn request_of<A: Actor>(spec: Spec<A>) -> Result<SpawnRequest, SpawnE
         name: spec.name,
         actor_type: type_name::<A>().to_owned(),
         code: CodeReference::to(Code::<A>::ENTRY).map_err(|e| SpawnError::Code(e.to_string()))?,
-        arguments: codec::encode(&spec.arguments, BODY_LIMIT)
-            .map_err(|e| SpawnError::Arguments(e.to_string()))?,
+        arguments: Arguments::write(&spec.arguments).map_err(|e| SpawnError::Arguments(e.to_string()))?,
         protocol: <A::Messages as Protocol<A>>::FINGERPRINT,
         options: spec.options,
     })

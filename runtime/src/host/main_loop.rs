@@ -26,7 +26,7 @@ use crate::node::{Identity, InLink, LinkError, Node, call};
 use crate::process::child;
 use crate::process::recorder::Recorder;
 use crate::wire::codec::{self, DecodeError};
-use crate::wire::control::{Ticket, ToSupervisor};
+use crate::wire::control::{Arguments, Ticket, ToSupervisor};
 use crate::wire::conversation::Listener;
 use crate::wire::frame::{BODY_LIMIT, ChainLink, FrameError, Header, Kind, Status, WITHDRAWN};
 use crate::wire::hello::Role;
@@ -115,7 +115,7 @@ async fn live<A: Actor>(start: Ready, recorder: Arc<Recorder>, turn: &Arc<Turn>)
         info: None,
         actor: PhantomData,
     };
-    let mut actor = match begin::<A>(&ticket.arguments, &mut cx).await {
+    let mut actor = match begin::<A>(ticket.arguments, &mut cx).await {
         Ok(actor) => actor,
         Err(error) if error.is_declined() => {
             node.say(&ToSupervisor::Declined { reason: error.to_string() });
@@ -137,9 +137,8 @@ async fn live<A: Actor>(start: Ready, recorder: Arc<Recorder>, turn: &Arc<Turn>)
     leave(0);
 }
 
-async fn begin<A: Actor>(arguments: &[u8], cx: &mut Context<A>) -> Result<A, Error> {
-    let arguments =
-        codec::decode_nested(arguments).map_err(|e| Error::from(e).context("the arguments do not decode"))?;
+async fn begin<A: Actor>(arguments: Arguments, cx: &mut Context<A>) -> Result<A, Error> {
+    let arguments = arguments.read().map_err(|e| Error::from(e).context("the arguments do not decode"))?;
     A::start(arguments, cx).await
 }
 

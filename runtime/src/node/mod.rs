@@ -409,22 +409,22 @@ struct Speaker {
 
 impl Speaker {
     fn introduce(&mut self, hello: Hello) {
-        self.write(&hello.encode());
+        self.write(&hello.encode(), &[]);
     }
 
     fn say(&mut self, message: &ToSupervisor) {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
         match conversation::append(&mut scratch, message, 0) {
-            Ok(()) => self.write(&scratch),
+            Ok(beside) => self.write(&scratch, &beside),
             Err(error) => tracing::error!(%error, "a message to the supervisor was not sent"),
         }
         self.scratch = scratch;
     }
 
-    fn write(&self, bytes: &[u8]) {
+    fn write(&self, bytes: &[u8], descriptors: &[Arc<OwnedFd>]) {
         use std::os::fd::AsFd;
-        if let Err(error) = transport::write_all(self.control.as_fd(), bytes) {
+        if let Err(error) = transport::write_all(self.control.as_fd(), bytes, descriptors) {
             // The reading half sees the same end and acts on it.
             tracing::debug!(%error, "the supervisor does not read any more");
         }

@@ -9,7 +9,7 @@ use crate::event::Phase;
 use crate::group::{Flags, check_child};
 use crate::spec::{Restart, Shutdown, SpecError, check_name};
 use crate::wire::control::{
-    Administration, Answer, GroupNode, GroupOptions, GroupRequest, NodeKind, Refusal, SpawnRequest,
+    Administration, Answer, Arguments, GroupNode, GroupOptions, GroupRequest, NodeKind, Refusal, SpawnRequest,
 };
 use crate::wire::ids::{ActorId, Incarnation};
 
@@ -30,7 +30,7 @@ pub(super) struct Instance {
     pub(super) name: Option<String>,
     pub(super) actor_type: String,
     pub(super) protocol: u64,
-    pub(super) arguments: Vec<u8>,
+    pub(super) arguments: Arguments,
 }
 
 /// Nodes of one group's spec: as many as there may be actors.

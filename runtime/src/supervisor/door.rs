@@ -13,7 +13,7 @@ use super::{FIRST, Happening, Supervisor};
 use crate::error::SystemError;
 use crate::process::child::Limits;
 use crate::process::recorder::Recorder;
-use crate::wire::control::{Answer, Refusal, Ticket, ToPeer};
+use crate::wire::control::{Answer, Arguments, Refusal, Ticket, ToPeer};
 use crate::wire::ids::ActorId;
 use crate::wire::place::Place;
 use crate::wire::transport::{ControlStream, Door};
@@ -71,7 +71,7 @@ impl Supervisor {
             image: self.image.clone(),
             heading: false,
             code: None,
-            arguments: Vec::new(),
+            arguments: Arguments::default(),
             protocol: 0,
             limits: Limits::default(),
         };

@@ -163,21 +163,21 @@ impl Supervisor {
     pub(super) fn say(&self, peer: PeerId, message: &impl Serialize, descriptors: &[OwnedFd]) {
         let Some(to) = self.peers.get(&peer) else { return };
         let mut frame = Vec::new();
-        let count = u8::try_from(descriptors.len()).unwrap_or(u8::MAX);
-        if let Err(error) = conversation::append(&mut frame, message, count) {
-            tracing::error!(%error, actor = %to.actor, "a control message was not sent");
-            return;
-        }
-        let mut copies = Vec::new();
-        for descriptor in descriptors {
-            match descriptor.try_clone() {
-                Ok(copy) => copies.push(copy),
-                Err(error) => {
-                    tracing::error!(%error, actor = %to.actor, "a control message was not sent");
-                    return;
-                }
+        let beside = match conversation::append(&mut frame, message, descriptors.len()) {
+            Ok(beside) => beside,
+            Err(error) => {
+                tracing::error!(%error, actor = %to.actor, "a control message was not sent");
+                return;
             }
-        }
+        };
+        let all = beside.iter().map(|descriptor| &**descriptor).chain(descriptors);
+        let copies = match all.map(OwnedFd::try_clone).collect() {
+            Ok(copies) => copies,
+            Err(error) => {
+                tracing::error!(%error, actor = %to.actor, "a control message was not sent");
+                return;
+            }
+        };
         self.send_frame(peer, to, frame, copies);
     }
 

@@ -4,12 +4,16 @@
 //! 3 zero bytes, body`, the body a [`ToSupervisor`] or a [`ToPeer`] in postcard. None of these types is recursive, so
 //! reading one needs no more stack than its size.
 
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::frame::Status;
+use super::codec::{self, DecodeError, EncodeError};
+use super::frame::{BODY_LIMIT, Status};
 use super::ids::{ActorId, Capability, Incarnation, LinkId, MessageKey, RawAddress, Sequence, SystemId};
+use super::passing::{self, Passed};
 use crate::administration::{NodeInfo, SpecInfo};
 use crate::error::{AdministrationError, SpawnError, SystemError, Unreachable};
 use crate::event::{ActorInfo, Down, Event, Membership};
@@ -23,9 +27,9 @@ use crate::spec::{Backoff, Options, Restart, Window};
 /// Bytes before the body of a control frame.
 pub const HEADER: usize = 8;
 /// Largest body of a control frame: an actor's arguments and a little.
-pub const LIMIT: usize = super::frame::BODY_LIMIT + (64 << 10);
-/// Most descriptors in one control frame; more than any message here carries.
-pub const DESCRIPTORS: usize = 4;
+pub const LIMIT: usize = BODY_LIMIT + (64 << 10);
+/// Most descriptors in one control frame: those beside an actor's arguments, and one of the message itself.
+pub const DESCRIPTORS: usize = passing::LIMIT + 1;
 
 /// Longest description of a stack, in bytes: sixty-four frames with a line each, and a report is to be read. A longer
 /// one is not taken.
@@ -135,7 +139,7 @@ pub enum Request {
         name: Option<String>,
         actor_type: String,
         protocol: u64,
-        arguments: Vec<u8>,
+        arguments: Arguments,
     },
     /// Something about what has this name.
     Administer { path: String, act: Administration },
@@ -204,9 +208,30 @@ pub(crate) struct SpawnRequest {
     pub(crate) name: Option<String>,
     pub(crate) actor_type: String,
     pub(crate) code: CodeReference,
-    pub(crate) arguments: Vec<u8>,
+    pub(crate) arguments: Arguments,
     pub(crate) protocol: u64,
     pub(crate) options: Options,
+}
+
+/// What an actor is started with: in postcard, with the descriptors that stand beside it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Arguments {
+    bytes: Vec<u8>,
+    descriptors: Passed,
+}
+
+impl Arguments {
+    /// Writes them.
+    pub(crate) fn write(value: &impl Serialize) -> Result<Arguments, EncodeError> {
+        let (bytes, descriptors) = passing::collecting(|| codec::encode(value, BODY_LIMIT));
+        Ok(Arguments { bytes: bytes?, descriptors: Passed(descriptors) })
+    }
+
+    /// Reads them, once in each process.
+    pub(crate) fn read<T: DeserializeOwned>(self) -> Result<T, DecodeError> {
+        let owned: Vec<OwnedFd> = self.descriptors.0.into_iter().filter_map(Arc::into_inner).collect();
+        passing::offering(owned, || codec::decode_nested(&self.bytes)).0
+    }
 }
 
 /// The supervisor speaks to a process.
@@ -272,7 +297,7 @@ pub(crate) struct Ticket {
     /// Standard output begins with somebody else's words; say where they end.
     pub(crate) heading: bool,
     pub(crate) code: Option<CodeReference>,
-    pub(crate) arguments: Vec<u8>,
+    pub(crate) arguments: Arguments,
     pub(crate) protocol: u64,
     pub(crate) limits: Limits,
 }

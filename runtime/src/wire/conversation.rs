@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
@@ -10,6 +11,7 @@ use super::codec::{self, DecodeError, EncodeError};
 use super::control::{DESCRIPTORS, HEADER, LIMIT};
 use super::hello::{self, Hello, HelloError, Role};
 use super::ids::SystemId;
+use super::passing;
 
 /// Why a control link is given up; its peer is ended with this reason.
 #[derive(Debug, PartialEq, Eq, Error)]
@@ -35,21 +37,29 @@ pub enum ConversationError {
     Body(#[from] DecodeError),
 }
 
-/// Appends one control frame to `out`; `descriptors` is how many travel with it.
+/// Appends one control frame to `out`. Returns the descriptors that the message put beside itself; behind them travel
+/// as many `descriptors` of the caller's.
 ///
 /// # Errors
 /// [`EncodeError`]; `out` is then as it was.
-pub fn append<T: Serialize>(out: &mut Vec<u8>, message: &T, descriptors: u8) -> Result<(), EncodeError> {
+pub fn append<T: Serialize>(
+    out: &mut Vec<u8>,
+    message: &T,
+    descriptors: usize,
+) -> Result<Vec<Arc<OwnedFd>>, EncodeError> {
     let start = out.len();
-    out.extend_from_slice(&[0, 0, 0, 0, descriptors, 0, 0, 0]);
-    if let Err(e) = codec::encode_into(message, out, LIMIT) {
+    out.extend_from_slice(&[0; HEADER]);
+    let (encoded, beside) = passing::collecting(|| codec::encode_into(message, out, LIMIT));
+    if let Err(e) = encoded {
         out.truncate(start);
         return Err(e);
     }
+    // There are at most DESCRIPTORS.
+    out[start + 4] = u8::try_from(beside.len() + descriptors).unwrap_or(u8::MAX);
     // `encode_into` kept the body below LIMIT, which fits.
     let length = u32::try_from(out.len() - start - HEADER).unwrap_or(u32::MAX);
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
-    Ok(())
+    Ok(beside)
 }
 
 /// What has been read of a conversation and not taken yet.
@@ -85,7 +95,7 @@ impl Listener {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next message and its descriptors, if all of it has come.
+    /// The next message, if all of it has come, and the descriptors that belong to it but stand in no field.
     ///
     /// # Errors
     /// [`ConversationError`]: nothing that follows can be trusted.
@@ -112,9 +122,11 @@ impl Listener {
         if self.descriptors.len() < descriptors {
             return Err(ConversationError::NoDescriptors);
         }
-        let message = codec::decode(body)?;
+        let own = self.descriptors.drain(..descriptors).collect();
+        let (message, rest) = passing::offering(own, || codec::decode(body));
+        let message = message?;
         self.start += HEADER + length;
-        Ok(Some((message, self.descriptors.drain(..descriptors).collect())))
+        Ok(Some((message, rest)))
     }
 }
 

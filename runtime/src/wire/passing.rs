@@ -58,8 +58,8 @@ pub fn put(descriptor: &Arc<OwnedFd>) -> Option<u8> {
     })
 }
 
-/// Runs `read` with these descriptors at hand; those that it does not take are closed.
-pub fn offering<T>(descriptors: Vec<OwnedFd>, read: impl FnOnce() -> T) -> T {
+/// Runs `read` with these descriptors at hand, and returns beside its result those that it did not take, in order.
+pub fn offering<T>(descriptors: Vec<OwnedFd>, read: impl FnOnce() -> T) -> (T, Vec<OwnedFd>) {
     struct Back(Vec<Option<OwnedFd>>);
     impl Drop for Back {
         fn drop(&mut self) {
@@ -67,7 +67,8 @@ pub fn offering<T>(descriptors: Vec<OwnedFd>, read: impl FnOnce() -> T) -> T {
         }
     }
     let _back = Back(OFFERED.replace(descriptors.into_iter().map(Some).collect()));
-    read()
+    let result = read();
+    (result, OFFERED.take().into_iter().flatten().collect())
 }
 
 /// Takes the descriptor at this place; `None` if there is none, or it was taken before.

@@ -14,6 +14,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use interprocess::local_socket::tokio::prelude::*;
@@ -101,7 +102,7 @@ impl ControlStream {
     /// # Errors
     /// `WouldBlock` when nothing fits; else as `sendmsg`.
     pub fn try_write(&self, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Result<usize> {
-        send(self.0.get_ref().0.as_fd(), bytes, descriptors)
+        send(self.0.get_ref().0.as_fd(), bytes, descriptors.iter().map(AsFd::as_fd))
     }
 
     /// Waits until something fits, perhaps a little less than could be written.
@@ -179,7 +180,7 @@ impl BlockingControl {
     /// # Errors
     /// As `sendmsg`.
     pub fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
-        write_all(self.0.as_fd(), bytes)
+        write_all(self.0.as_fd(), bytes, &[])
     }
 
     /// A second descriptor, for writing from other threads.
@@ -191,14 +192,19 @@ impl BlockingControl {
     }
 }
 
-/// Writes all of `bytes` to a socket, blocking or not, waiting for room where it is full.
+/// Writes all of `bytes` to a socket, blocking or not, waiting for room where it is full; the descriptors go with the
+/// first byte.
 ///
 /// # Errors
 /// As `sendmsg`.
-pub fn write_all(socket: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
+pub fn write_all(
+    socket: BorrowedFd<'_>,
+    mut bytes: &[u8],
+    mut descriptors: &[Arc<OwnedFd>],
+) -> io::Result<()> {
     while !bytes.is_empty() {
-        match send(socket, bytes, &[]) {
-            Ok(written) => bytes = &bytes[written..],
+        match send(socket, bytes, descriptors.iter().map(|descriptor| descriptor.as_fd())) {
+            Ok(written) => (bytes, descriptors) = (&bytes[written..], &[]),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                 let mut wait =
                     [rustix::event::PollFd::from_borrowed_fd(socket, rustix::event::PollFlags::OUT)];
@@ -238,8 +244,12 @@ fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], into: &mut VecDeque<OwnedF
     Ok(received.bytes)
 }
 
-fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Result<usize> {
-    let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+fn send<'a>(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    descriptors: impl Iterator<Item = BorrowedFd<'a>>,
+) -> io::Result<usize> {
+    let borrowed: Vec<BorrowedFd<'_>> = descriptors.collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !borrowed.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&borrowed)) {
