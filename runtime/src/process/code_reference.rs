@@ -122,12 +122,19 @@ impl CodeReference {
 ///
 /// Used as `const { assert_captures_nothing::<F>() }` wherever a closure or function is handed to another process:
 /// its code is there too, but what it captured is not.
-#[allow(dead_code)] // Pools will be its first callers.
 pub const fn assert_captures_nothing<F>() {
     assert!(
         size_of::<F>() == 0,
         "this closure captures variables; an actor or task runs in another process: pass what it needs as its argument"
     );
+}
+
+/// A function or closure that captures nothing, in a process that was given only its type.
+pub fn conjure<F: Copy>() -> F {
+    const { assert_captures_nothing::<F>() }
+    // SAFETY: `F` has no size, so reading it reads no memory and any aligned address will do. That there is a value of
+    // it was shown by the process that named it: it had one, and `Copy` makes one as good as another.
+    unsafe { ptr::NonNull::<F>::dangling().read() }
 }
 
 /// Which executable a process runs, so that a child can see that it is its parent's.

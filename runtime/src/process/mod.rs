@@ -2,6 +2,7 @@
 //!
 //! Linux is what is tested. Each file says what it would lose elsewhere.
 
+pub(crate) mod board;
 pub(crate) mod capture;
 mod capture_lines;
 mod capture_printer;

@@ -58,6 +58,11 @@ pub fn put(descriptor: &Arc<OwnedFd>) -> Option<u8> {
     })
 }
 
+/// How many have been put since the innermost [`collecting`] began.
+pub fn collected() -> usize {
+    COLLECTED.with_borrow(Vec::len)
+}
+
 /// Runs `read` with these descriptors at hand, and returns beside its result those that it did not take, in order.
 pub fn offering<T>(descriptors: Vec<OwnedFd>, read: impl FnOnce() -> T) -> (T, Vec<OwnedFd>) {
     struct Back(Vec<Option<OwnedFd>>);

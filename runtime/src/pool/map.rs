@@ -1,0 +1,216 @@
+//! The forms of a map: collected, one by one, in order or as they come.
+
+use std::collections::BTreeMap;
+use std::future::{Future, IntoFuture, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::error::{MapError, TaskError};
+use super::feed::Feed;
+use super::stats::Progress;
+
+/// A result that is not there yet, in [`Map`] and [`Each`]: their memory grows as items are taken.
+const ALL: u64 = u64::MAX;
+/// How many items at most are under way, or wait behind one that is late, in [`Ordered`].
+const AHEAD: u64 = 65_536;
+
+/// A map whose results are collected; await it. From [`Pool::map`](super::Pool::map).
+#[must_use = "a map runs when it is awaited"]
+pub struct Map<I: Iterator, R>(pub(super) Feed<I, R>);
+
+/// A map whose results and errors are collected; await it. From [`Pool::map_each`](super::Pool::map_each).
+#[must_use = "a map runs when it is awaited"]
+pub struct Each<I: Iterator, R>(pub(super) Feed<I, R>);
+
+/// Results as they come; a stream. From [`Pool::map_unordered`](super::Pool::map_unordered).
+#[must_use = "a stream runs when it is polled"]
+pub struct Unordered<I: Iterator, R>(pub(super) Feed<I, R>);
+
+/// Results in the order of their items; a stream. From [`Pool::map_ordered`](super::Pool::map_ordered).
+#[must_use = "a stream runs when it is polled"]
+pub struct Ordered<I: Iterator, R> {
+    feed: Feed<I, R>,
+    early: BTreeMap<u64, Result<R, TaskError>>,
+    next: u64,
+}
+
+macro_rules! settings {
+    ($name:ident, $($feed:tt)+) => {
+        impl<I: Iterator, R> $name<I, R> {
+            /// Sends so many items at a time. Default: as many as take about 2 ms, found as the map goes on.
+            pub fn chunk(mut self, items: usize) -> Self {
+                self.$($feed)+.set_chunk(items);
+                self
+            }
+
+            /// Calls `call` with how far it is: ten times a second at most, and at the end.
+            pub fn on_progress(mut self, call: impl FnMut(Progress) + 'static) -> Self {
+                self.$($feed)+.set_on_progress(Box::new(call));
+                self
+            }
+
+            /// Shows a progress bar on standard error: items, rate, and how long the rest takes.
+            #[cfg(feature = "progress-bar")]
+            pub fn progress_bar(self) -> Self {
+                let bar = super::bar::Bar::new(self.$($feed)+.total());
+                self.on_progress(move |progress| bar.show(&progress))
+            }
+
+            /// How many items there are, if the iterator knows.
+            pub fn total(&self) -> Option<u64> {
+                self.$($feed)+.total()
+            }
+        }
+
+        impl<I: Iterator, R> std::fmt::Debug for $name<I, R> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+settings!(Map, 0);
+settings!(Each, 0);
+settings!(Unordered, 0);
+settings!(Ordered, feed);
+
+impl<I, R> IntoFuture for Map<I, R>
+where
+    I: Iterator + 'static,
+    I::Item: Serialize,
+    R: DeserializeOwned + 'static,
+{
+    type Output = Result<Vec<R>, MapError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output>>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let mut feed = self.0;
+            let mut results = InOrder::new(feed.total());
+            while let Some((index, result)) = poll_fn(|cx| feed.poll(cx, ALL)).await {
+                results.put(index, result.map_err(|error| MapError { index, error })?);
+            }
+            Ok(results.into_vec())
+        })
+    }
+}
+
+impl<I, R> IntoFuture for Each<I, R>
+where
+    I: Iterator + 'static,
+    I::Item: Serialize,
+    R: DeserializeOwned + 'static,
+{
+    type Output = Vec<Result<R, TaskError>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output>>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let mut feed = self.0;
+            let mut results = InOrder::new(feed.total());
+            while let Some((index, result)) = poll_fn(|cx| feed.poll(cx, ALL)).await {
+                results.put(index, result);
+            }
+            results.into_vec()
+        })
+    }
+}
+
+/// Results that come in any order, each once.
+struct InOrder<R>(Vec<Option<R>>);
+
+impl<R> InOrder<R> {
+    fn new(total: Option<u64>) -> InOrder<R> {
+        /// What an iterator says of itself is believed this far.
+        const MOST: u64 = 1 << 20;
+        InOrder(Vec::with_capacity(usize::try_from(total.unwrap_or(0).min(MOST)).unwrap_or(0)))
+    }
+
+    fn put(&mut self, index: u64, result: R) {
+        let Ok(index) = usize::try_from(index) else { return };
+        if index >= self.0.len() {
+            self.0.resize_with(index + 1, || None);
+        }
+        self.0[index] = Some(result);
+    }
+
+    fn into_vec(self) -> Vec<R> {
+        self.0.into_iter().flatten().collect()
+    }
+}
+
+// Nothing in them is pinned in place.
+impl<I: Iterator, R> Unpin for Unordered<I, R> {}
+impl<I: Iterator, R> Unpin for Ordered<I, R> {}
+
+impl<I, R> Stream for Unordered<I, R>
+where
+    I: Iterator,
+    I::Item: Serialize,
+    R: DeserializeOwned,
+{
+    type Item = (u64, Result<R, TaskError>);
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll(cx, ALL)
+    }
+}
+
+impl<I, R> Unordered<I, R>
+where
+    I: Iterator,
+    I::Item: Serialize,
+    R: DeserializeOwned,
+{
+    /// The next one; `None` at the end.
+    pub async fn next(&mut self) -> Option<(u64, Result<R, TaskError>)> {
+        poll_fn(|cx| self.0.poll(cx, ALL)).await
+    }
+}
+
+impl<I: Iterator, R> Ordered<I, R> {
+    pub(super) fn new(feed: Feed<I, R>) -> Self {
+        Ordered { feed, early: BTreeMap::new(), next: 0 }
+    }
+}
+
+impl<I, R> Stream for Ordered<I, R>
+where
+    I: Iterator,
+    I::Item: Serialize,
+    R: DeserializeOwned,
+{
+    type Item = Result<R, TaskError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            let next = self.next;
+            if let Some(result) = self.early.remove(&next) {
+                self.next += 1;
+                return Poll::Ready(Some(result));
+            }
+            // Those that came early count as under way until they are given out.
+            let most = AHEAD.saturating_sub(self.early.len() as u64).max(1);
+            match std::task::ready!(self.feed.poll(cx, most)) {
+                Some((index, result)) => drop(self.early.insert(index, result)),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl<I, R> Ordered<I, R>
+where
+    I: Iterator,
+    I::Item: Serialize,
+    R: DeserializeOwned,
+{
+    /// The next one; `None` at the end.
+    pub async fn next(&mut self) -> Option<Result<R, TaskError>> {
+        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+}

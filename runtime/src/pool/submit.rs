@@ -1,0 +1,129 @@
+//! One task in the background, and the handle on it.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::Pool;
+use super::chunk::{Chunk, Inputs};
+use super::error::{PoolError, TaskError};
+use super::feed::decode;
+use super::job::{Job, Outcome};
+use super::reading::next_result;
+use crate::process::code_reference::{CodeError, CodeReference};
+use crate::sync::lock;
+use crate::task;
+use crate::wire::passing;
+
+/// A task in the background; await it for its result. Dropped, it runs on.
+#[must_use = "a task runs on without its handle, but nobody learns of its failure"]
+pub struct Task<R> {
+    pool: Pool,
+    job: Option<Arc<Job>>,
+    refused: Option<TaskError>,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<R: DeserializeOwned> Task<R> {
+    pub(super) fn start<T: Serialize>(
+        pool: &Pool,
+        code: Result<CodeReference, CodeError>,
+        item: &T,
+        deadline: Option<Duration>,
+    ) -> Task<R> {
+        let started = code.map_err(|error| PoolError::Code(error.to_string()).into()).and_then(|code| {
+            let job = Job::new(code, None, deadline, pool.keeper.options.retries);
+            let mut inputs = Inputs::default();
+            let (added, beside) = passing::collecting(|| inputs.add(|out| task::encode_input(item, out)));
+            added.map_err(|error| TaskError::Input(error.to_string()))?;
+            if let Some(error) = lock(&pool.crew.state).refuses() {
+                return Err(error.into());
+            }
+            pool.crew.put(Chunk::new(&job, 0, inputs.with_descriptors(beside)))?;
+            Ok(job)
+        });
+        let (job, refused) = match started {
+            Ok(job) => (Some(job), None),
+            Err(error) => (None, Some(error)),
+        };
+        Task { pool: pool.clone(), job, refused, result: PhantomData }
+    }
+
+    /// Waits at most so long; then gives the task back, still running.
+    ///
+    /// # Errors
+    /// The task itself, to be awaited again or [cancelled](Self::cancel).
+    pub async fn within(mut self, wait: Duration) -> Result<Result<R, TaskError>, Task<R>> {
+        match tokio::time::timeout(wait, &mut self).await {
+            Ok(result) => Ok(result),
+            Err(_) => Err(self),
+        }
+    }
+
+    /// Calls `call` with the result as soon as it is there.
+    pub fn then(self, call: impl FnOnce(Result<R, TaskError>) + Send + 'static)
+    where
+        R: Send + 'static,
+    {
+        let runtime = self.pool.crew.node.runtime.clone();
+        drop(runtime.spawn(async move { call(self.await) }));
+    }
+
+    /// Ends the task: if it is not begun it never runs; if it runs, its worker is killed. Awaiting it then gives
+    /// [`TaskError::Cancelled`], unless it was done before.
+    pub fn cancel(&self) {
+        let Some(job) = &self.job else { return };
+        job.cancel();
+        let kill = {
+            let mut state = lock(&self.pool.crew.state);
+            state.withdraw(job);
+            state.condemn_of(job, &TaskError::Cancelled)
+        };
+        if let Some(address) = kill {
+            self.pool.crew.kill(&address);
+        }
+    }
+}
+
+impl<R> std::fmt::Debug for Task<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Task").field("pool", &self.pool).finish_non_exhaustive()
+    }
+}
+
+impl<R> Unpin for Task<R> {}
+
+impl<R: DeserializeOwned> Future for Task<R> {
+    type Output = Result<R, TaskError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(error) = self.refused.take() {
+            return Poll::Ready(Err(error));
+        }
+        let Some(job) = &self.job else { return Poll::Pending };
+        let outcome = std::task::ready!(job.poll_take(cx));
+        let cut_off = || TaskError::Result("the result is cut off".into());
+        Poll::Ready(match outcome {
+            Outcome::Failed { error, .. } => Err(error),
+            Outcome::Results { bytes, .. } => read(&bytes, &[]).unwrap_or_else(|| Err(cut_off())),
+            Outcome::Single { bytes, descriptors, .. } => {
+                read(&bytes, &descriptors).unwrap_or_else(|| Err(cut_off()))
+            }
+        })
+    }
+}
+
+fn read<R: DeserializeOwned>(
+    bytes: &[u8],
+    descriptors: &[Arc<std::os::fd::OwnedFd>],
+) -> Option<Result<R, TaskError>> {
+    Some(match next_result(bytes)?.0 {
+        Ok(bytes) => decode(bytes, descriptors),
+        Err(text) => Err(TaskError::Result(String::from_utf8_lossy(text).into_owned())),
+    })
+}

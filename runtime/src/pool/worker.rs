@@ -1,0 +1,247 @@
+//! A worker of a pool, in its own process: an actor that runs chunks of tasks, whatever function they are of.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::actor::{Actor, Context, Handler};
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::message::{Message, MessageKey};
+use crate::process::board::{Board, Progress};
+use crate::process::code_reference::{CodeReference, Entry};
+use crate::task::{Call, CallError, Piece, TaskCode};
+use crate::wire::passing::{self, Passed};
+
+/// Contexts that a worker keeps: more maps at once than these send theirs again when they take turns.
+pub(super) const CONTEXTS: usize = 8;
+/// In the length before a result: it is the text of an error.
+pub(super) const FAILED: u32 = 1 << 31;
+/// Bytes before each input and each result: its length.
+pub(super) const LENGTH: usize = 4;
+
+/// What every incarnation of a worker starts with.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Equipment {
+    pub(super) board: Passed,
+    pub(super) initializer: Option<(CodeReference, Piece)>,
+    pub(super) recycle_after: Option<u64>,
+    pub(super) recycle_above: Option<u64>,
+}
+
+/// A worker.
+pub(crate) struct Worker {
+    board: Board,
+    contexts: VecDeque<(u64, Box<dyn Any>)>,
+    recycle_after: Option<u64>,
+    recycle_above: Option<u64>,
+    ran: u64,
+    /// The results of a task, kept for its room.
+    result: Vec<u8>,
+}
+
+/// Runs a chunk; the results appear on the board.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Run {
+    pub(super) slot: u8,
+    pub(super) code: CodeReference,
+    /// A number for what all tasks share, and the thing itself unless the worker should have it.
+    pub(super) context: Option<(u64, Option<Piece>)>,
+    /// Tasks have a deadline: note when each begins.
+    pub(super) timed: bool,
+    /// Inputs, each behind its length.
+    pub(super) inputs: Piece,
+    /// Beside the one input that needs them.
+    pub(super) descriptors: Passed,
+}
+
+/// How a chunk ended.
+#[derive(Serialize, Deserialize)]
+pub(crate) enum Ran {
+    /// The board tells how far. The last result may not have fitted there.
+    Done { nanoseconds: u64, beyond: Option<Beyond> },
+    /// The context was not sent, and is not there.
+    NeedsContext,
+    /// Nothing was run.
+    Refused(String),
+}
+
+/// A result that is too large for the board, or owns descriptors.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Beyond {
+    pub(super) result: Piece,
+    pub(super) failed: bool,
+    pub(super) descriptors: Passed,
+}
+
+impl Message for Run {
+    type Reply = Ran;
+    const NAME: &'static str = "watertight.pool.Run";
+    const KEY: MessageKey = MessageKey::named(Self::NAME);
+}
+
+impl Actor for Worker {
+    type Args = Equipment;
+    type Messages = (Run,);
+
+    async fn start(equipment: Equipment, _: &mut Context<Self>) -> Result<Self> {
+        let file = equipment.board.0.first().ok_or_else(|| Error::new("a worker came without its board"))?;
+        if let Some((code, input)) = equipment.initializer {
+            let mut output = Vec::new();
+            let call = Call { context: None, input: &input.0, output: &mut output };
+            (code.resolve::<TaskCode>()?.main.call)(call)?;
+            let outcome: Result<()> = crate::wire::codec::decode(&output)?;
+            outcome.map_err(|error| error.context("the pool's initializer failed"))?;
+        }
+        Ok(Worker {
+            board: Board::open(file)?,
+            contexts: VecDeque::new(),
+            recycle_after: equipment.recycle_after,
+            recycle_above: equipment.recycle_above,
+            ran: 0,
+            result: Vec::new(),
+        })
+    }
+}
+
+impl Handler<Run> for Worker {
+    async fn handle(&mut self, run: Run, cx: &mut Context<Self>) -> Result<Ran> {
+        let code = match run.code.resolve::<TaskCode>() {
+            Ok(code) => code,
+            Err(error) => return Ok(Ran::Refused(error.to_string())),
+        };
+        match self.take_context(code, run.context.as_ref()) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Ran::NeedsContext),
+            Err(error) => return Ok(Ran::Refused(format!("the context does not decode: {error}"))),
+        }
+        let context = run.context.as_ref().map(|(id, _)| *id);
+        let mut descriptors = run.descriptors;
+        let began = Instant::now();
+        let mut inputs = Inputs { rest: &run.inputs.0, next: 0 };
+        let mut at = Progress { begun: 0, end: 0, done: 0, bytes: 0 };
+        let mut beyond = None;
+        let slot = usize::from(run.slot);
+        while beyond.is_none()
+            && !self.has_run_enough()
+            && let Some(task) = self.board.claim(slot)
+        {
+            if run.timed {
+                self.board.note_begun(slot, clock::now());
+            }
+            self.ran += 1;
+            cx.progress();
+            let input = inputs.at(task);
+            let (called, beside) = self.call(code, context, input, &mut descriptors);
+            let published = if beside.is_empty() { self.publish(slot, at, called.is_err()) } else { None };
+            match published {
+                Some(now) => at = now,
+                None => {
+                    beyond = Some(Beyond {
+                        result: Piece(self.result.split_off(LENGTH)),
+                        failed: called.is_err(),
+                        descriptors: Passed(beside),
+                    });
+                }
+            }
+        }
+        if self.has_run_enough() || self.is_too_large() {
+            self.board.take_rest(slot, 0);
+            cx.stop();
+        }
+        let nanoseconds = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        Ok(Ran::Done { nanoseconds, beyond })
+    }
+}
+
+impl Worker {
+    /// Runs one task; its result, or the text of its error, stands behind the room for its length.
+    fn call(
+        &mut self,
+        code: &Entry<TaskCode>,
+        context: Option<u64>,
+        input: Option<&[u8]>,
+        descriptors: &mut Passed,
+    ) -> (Result<(), CallError>, Vec<std::sync::Arc<std::os::fd::OwnedFd>>) {
+        self.result.clear();
+        self.result.extend_from_slice(&[0; LENGTH]);
+        let context = context.and_then(|id| {
+            self.contexts.iter().find(|(other, _)| *other == id).map(|(_, context)| &**context)
+        });
+        let output = &mut self.result;
+        let Some(input) = input else {
+            return (Err(CallError::Input("the chunk is shorter than it says".into())), Vec::new());
+        };
+        let owned = std::mem::take(&mut descriptors.0).into_iter().filter_map(std::sync::Arc::into_inner);
+        let run = || (code.main.call)(Call { context, input, output });
+        let (called, beside) = passing::collecting(|| passing::offering(owned.collect(), run).0);
+        if let Err(error) = &called {
+            self.result.truncate(LENGTH);
+            self.result.extend_from_slice(error.to_string().as_bytes());
+        }
+        (called, beside)
+    }
+
+    fn publish(&mut self, slot: usize, at: Progress, failed: bool) -> Option<Progress> {
+        let length = u32::try_from(self.result.len() - LENGTH).ok().filter(|length| *length < FAILED)?;
+        let length = if failed { length | FAILED } else { length };
+        self.result[..LENGTH].copy_from_slice(&length.to_le_bytes());
+        self.board.publish(slot, at, &self.result)
+    }
+
+    /// Whether the context is there now.
+    fn take_context(
+        &mut self,
+        code: &Entry<TaskCode>,
+        context: Option<&(u64, Option<Piece>)>,
+    ) -> Result<bool, crate::message::DecodeError> {
+        let Some((id, sent)) = context else { return Ok(true) };
+        if self.contexts.iter().any(|(other, _)| other == id) {
+            return Ok(true);
+        }
+        let Some(Piece(bytes)) = sent else { return Ok(false) };
+        let read = (code.main.read_context)(bytes)?;
+        self.contexts.truncate(CONTEXTS - 1);
+        self.contexts.push_front((*id, read));
+        Ok(true)
+    }
+
+    /// Whether it is to be replaced by a fresh one.
+    fn has_run_enough(&self) -> bool {
+        self.ran > 0 && self.recycle_after.is_some_and(|most| self.ran >= most)
+    }
+
+    /// The same, by its memory: looked at once a chunk, because a look costs microseconds.
+    fn is_too_large(&self) -> bool {
+        self.recycle_above.is_some_and(|most| resident().is_some_and(|bytes| bytes > most))
+    }
+}
+
+/// Memory of this process that is in the machine's, in bytes.
+fn resident() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
+/// The inputs of a chunk, in order.
+struct Inputs<'a> {
+    rest: &'a [u8],
+    next: u32,
+}
+
+impl<'a> Inputs<'a> {
+    /// The input of this task, which comes behind the last one that was asked for.
+    fn at(&mut self, task: u32) -> Option<&'a [u8]> {
+        loop {
+            let (length, rest) = self.rest.split_first_chunk::<LENGTH>()?;
+            let (input, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+            (self.rest, self.next) = (rest, self.next + 1);
+            if self.next > task {
+                return Some(input);
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Tasks that do what no task should: each costs itself, and nothing else.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use watertight::pool::TaskError;
+use watertight::prelude::*;
+use watertight::{Exit, Output};
+use watertight_tests::Fault;
+use watertight_tests::specimen::commit;
+
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
+enum Deed {
+    Good(u64),
+    Panic,
+    Abort,
+    Exit,
+    Segfault,
+    KillSelf,
+    AllocateForEver,
+}
+
+#[allow(clippy::panic)]
+fn act(deed: Deed) -> u64 {
+    match deed {
+        Deed::Good(x) => return x + 1,
+        Deed::Panic => panic!("as it was told"),
+        Deed::Abort => std::process::abort(),
+        Deed::Exit => std::process::exit(3),
+        Deed::Segfault => commit(Fault::Segfault),
+        Deed::KillSelf => commit(Fault::KillSelf),
+        Deed::AllocateForEver => commit(Fault::OutOfMemory),
+    }
+    0
+}
+
+#[test]
+fn a_task_that_kills_its_worker_fails_alone() {
+    watertight::test(async |sys: System| {
+        let pool = sys.pool(2).memory(256 << 20).output(Output::Silent).await?;
+        let bad =
+            [Deed::Panic, Deed::Abort, Deed::Exit, Deed::Segfault, Deed::KillSelf, Deed::AllocateForEver];
+        let deeds: Vec<Deed> =
+            (0..600).map(|n| if n % 100 == 50 { bad[n / 100] } else { Deed::Good(n as u64) }).collect();
+        let outcomes = pool.map_each(act, deeds.clone()).await;
+        assert_eq!(outcomes.len(), deeds.len());
+        for (deed, outcome) in deeds.iter().zip(&outcomes) {
+            match (deed, outcome) {
+                (Deed::Good(x), Ok(y)) => assert_eq!(x + 1, *y),
+                (Deed::Good(_), Err(error)) => {
+                    return Err(watertight::Error::new(format!("{deed:?}: {error}")));
+                }
+                (_, Err(TaskError::Died { report, attempts: 1 })) => {
+                    let exit = format!("{:?}", report.exit);
+                    assert!(!matches!(report.exit, Exit::Finished), "{deed:?}: {exit}");
+                    if let Deed::Panic = deed {
+                        assert_eq!(report.panic.as_ref().unwrap().message, "as it was told");
+                    }
+                }
+                other => return Err(watertight::Error::new(format!("{other:?}"))),
+            }
+        }
+        assert_eq!(pool.stats().iter().map(|worker| worker.deaths).sum::<u64>(), 6);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_task_that_never_ends_is_ended_by_its_deadline_and_no_other_is() {
+    fn work(ms: u64) -> u64 {
+        let until = std::time::Instant::now() + Duration::from_millis(ms);
+        while std::time::Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        ms
+    }
+    watertight::test(async |sys: System| {
+        let pool = sys.pool(2).deadline(Duration::from_millis(500)).await?;
+        let items: Vec<u64> = (0..100).map(|n| if n == 30 { 1 << 40 } else { 2 }).collect();
+        let outcomes = pool.map_each(work, items).await;
+        for (index, outcome) in outcomes.iter().enumerate() {
+            match (index, outcome) {
+                (30, Err(TaskError::Deadline { .. })) | (_, Ok(2)) => {}
+                other => return Err(watertight::Error::new(format!("{other:?}"))),
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn tasks_that_may_run_twice_are_tried_again() {
+    fn dies_once(path: String) -> bool {
+        if std::fs::write(&path, "x").is_ok() && std::fs::hard_link(&path, format!("{path}.second")).is_ok() {
+            std::process::abort();
+        }
+        true
+    }
+    watertight::test(async |sys: System| {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("mark").to_string_lossy().into_owned();
+        let pool = sys.pool(1).retries(1).output(Output::Silent).await?;
+        assert_eq!(pool.map(dies_once, [path]).await?, [true]);
+        let error = pool.map(|()| -> u8 { std::process::abort() }, [()]).await.unwrap_err();
+        assert!(matches!(error.error, TaskError::Died { attempts: 2, .. }), "{error}");
+        Ok(())
+    });
+}
+
+#[test]
+fn under_random_kills_every_item_has_one_outcome_and_only_those_in_hand_fail() {
+    const ITEMS: u64 = 20_000;
+    watertight::test(async |sys: System| {
+        let pool = sys.pool(4).output(Output::Silent).await?;
+        let mut results = pool.map_unordered(|x: u64| x * x, 0..ITEMS).chunk(50);
+        let killers = sys.list().await?;
+        let (mut seen, mut failed, mut kills) = (HashSet::new(), 0, 0);
+        while let Some((index, result)) = results.next().await {
+            assert!(seen.insert(index), "{index} twice");
+            match result {
+                Ok(square) => assert_eq!(square, index * index),
+                Err(TaskError::Died { .. }) => failed += 1,
+                Err(error) => return Err(error.into()),
+            }
+            if index % 1_000 == 0 && kills < 20 {
+                kills += 1;
+                let victim = &killers[index as usize / 1_000 % killers.len()];
+                let pid = sys.info_of(victim.actor).await?.pid;
+                if let Some(pid) = pid.and_then(|pid| rustix::process::Pid::from_raw(pid as i32)) {
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                }
+            }
+        }
+        assert_eq!(seen.len() as u64, ITEMS);
+        assert!(failed <= kills, "{failed} failed of {kills} kills");
+        Ok(())
+    });
+}

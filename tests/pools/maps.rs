@@ -1,0 +1,195 @@
+//! What a pool gives back when nothing goes wrong.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use watertight::pool::{PoolError, TaskError};
+use watertight::prelude::*;
+
+fn square(x: u64) -> u64 {
+    x * x
+}
+
+#[test]
+fn a_map_gives_results_in_the_order_of_the_items() {
+    watertight::test(async |sys: System| {
+        let pool = sys.pool(2).await?;
+        assert_eq!(pool.map(square, 1..=5).await?, [1, 4, 9, 16, 25]);
+        let many: Vec<u64> = pool.map(|x: u64| x + 1, 0..20_000).await?;
+        assert!(many.into_iter().eq(1..=20_000));
+        assert!(pool.map(square, []).await?.is_empty());
+        Ok(())
+    });
+}
+
+#[test]
+fn every_form_of_map_gives_every_item_once() {
+    watertight::test(async |sys: System| {
+        let pool = sys.pool(2).await?;
+        let mut unordered = pool.map_unordered(square, 0..5_000);
+        let mut seen = vec![false; 5_000];
+        while let Some((index, result)) = unordered.next().await {
+            assert_eq!(result?, index * index);
+            assert!(!std::mem::replace(&mut seen[index as usize], true), "{index} twice");
+        }
+        assert!(seen.into_iter().all(|seen| seen));
+        let mut ordered = pool.map_ordered(square, 0..5_000);
+        let mut next = 0;
+        while let Some(result) = ordered.next().await {
+            assert_eq!(result?, next * next);
+            next += 1;
+        }
+        assert_eq!(next, 5_000);
+        let each: Result<Vec<u64>, TaskError> = pool.map_each(square, 0..100).await.into_iter().collect();
+        assert!(each?.into_iter().eq((0..100).map(square)));
+        let words =
+            pool.starmap(|word: String, times: usize| word.repeat(times), [("a".into(), 3), ("b".into(), 0)]);
+        assert_eq!(words.await?, ["aaa", ""]);
+        let context = vec![10, 20, 30];
+        let picked = pool.map_with(&context, |list: &Vec<u32>, at: usize| list[at], [2, 0, 1]);
+        assert_eq!(picked.await?, [30, 10, 20]);
+        Ok(())
+    });
+}
+
+#[test]
+fn endless_iterators_are_taken_from_as_results_leave() {
+    watertight::test(async |sys: System| {
+        let pool = sys.pool(2).await?;
+        let taken = Rc::new(RefCell::new(0));
+        let counter = Rc::clone(&taken);
+        let endless = (0..).inspect(move |_| *counter.borrow_mut() += 1);
+        let mut results = pool.map_unordered(square, endless).chunk(10);
+        for _ in 0..1_000 {
+            results.next().await.unwrap().1?;
+        }
+        assert!(*taken.borrow() <= 1_000 + 10 * 2 * 3, "{} were taken", taken.borrow());
+        drop(results);
+        pool.drain().await;
+        // The pool is as good as new.
+        assert_eq!(pool.map(square, [7]).await?, [49]);
+        Ok(())
+    });
+}
+
+#[test]
+fn large_results_and_large_inputs_travel_too() {
+    watertight::test(async |sys: System| {
+        let pool = sys.pool(2).await?;
+        let sizes = [0, 1, 100_000, 300_000, 3, 2_000_000, 5];
+        let made = pool.map(|size: usize| vec![7_u8; size], sizes).await?;
+        assert!(made.iter().map(Vec::len).eq(sizes));
+        let lengths = pool.map(|bytes: Vec<u8>| bytes.len(), made).await?;
+        assert_eq!(lengths, sizes);
+        let too_large = pool.map_each(|size: usize| vec![7_u8; size], [20 << 20, 1]).await;
+        assert!(matches!(&too_large[0], Err(TaskError::Result(text)) if text.contains("encode")));
+        assert_eq!(too_large[1].as_ref().unwrap(), &[7]);
+        let too_large = pool.map_each(|bytes: Vec<u8>| bytes.len(), [vec![0; 20 << 20], vec![0]]).await;
+        assert!(matches!(too_large[0], Err(TaskError::Input(_))));
+        assert_eq!(*too_large[1].as_ref().unwrap(), 1);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_submitted_task_is_awaited_or_calls_back() {
+    watertight::test(async |sys: System| {
+        let pool = sys.pool(1).await?;
+        let nine = pool.submit(square, 3);
+        let (tell, told) = tokio::sync::oneshot::channel();
+        pool.submit(square, 4).then(move |result| tell.send(result).unwrap());
+        assert_eq!(nine.await?, 9);
+        assert_eq!(told.await??, 16);
+        let slow = pool.submit(|ms: u64| std::thread::sleep(Duration::from_millis(ms)), 60_000);
+        let slow = slow.within(Duration::from_millis(20)).await.unwrap_err();
+        slow.cancel();
+        assert!(matches!(slow.await, Err(TaskError::Cancelled)));
+        Ok(())
+    });
+}
+
+#[test]
+fn an_initializer_runs_in_every_worker_and_its_error_is_told() {
+    static BASE: AtomicU64 = AtomicU64::new(0);
+    fn set(base: u64) -> Result<()> {
+        BASE.store(base, Ordering::Relaxed);
+        if base == 0 { Err(watertight::Error::new("no base")) } else { Ok(()) }
+    }
+    watertight::test(async |sys: System| {
+        let pool = sys.pool(2).initializer(set, &100).await?;
+        let sums = pool.map(|x: u64| BASE.load(Ordering::Relaxed) + x, 0..4).chunk(1).await?;
+        assert_eq!(sums, [100, 101, 102, 103]);
+        let error = sys.pool(1).initializer(set, &0).await.unwrap_err();
+        assert!(error.to_string().contains("no base"), "{error}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_pool_is_resized_closed_drained_and_terminated() {
+    watertight::test(async |sys: System| {
+        let pool = sys.pool(1).await?;
+        pool.resize(3).await?;
+        assert_eq!((pool.workers(), sys.list().await?.len()), (3, 3));
+        let sum: u64 = pool.map(square, 0..1_000).await?.into_iter().sum();
+        assert_eq!(sum, (0..1_000).map(square).sum::<u64>());
+        pool.resize(1).await?;
+        assert_eq!((pool.workers(), sys.list().await?.len()), (1, 1));
+        assert!(matches!(pool.resize(0).await, Err(PoolError::Size(0))));
+        let last = pool.submit(square, 5);
+        pool.join().await;
+        assert_eq!(last.await?, 25);
+        assert!(sys.list().await?.is_empty());
+        let refused = pool.map(square, [1]).await.unwrap_err();
+        assert!(matches!(refused.error, TaskError::Pool(PoolError::Closed)), "{refused}");
+
+        let pool = sys.pool(1).await?;
+        let endless = pool.submit(
+            |()| loop {
+                std::hint::spin_loop()
+            },
+            (),
+        );
+        pool.terminate().await;
+        let endless: Result<(), TaskError> = endless.await;
+        assert!(matches!(endless, Err(TaskError::Pool(PoolError::Terminated))), "{endless:?}");
+        assert!(sys.list().await?.is_empty());
+        assert!(matches!(sys.pool(0).await, Err(PoolError::Size(0))));
+        Ok(())
+    });
+}
+
+#[test]
+fn workers_are_replaced_after_so_many_tasks() {
+    watertight::test(async |sys: System| {
+        let pool = sys.pool(2).recycle_after(10).await?;
+        let pids = pool.map(|_: u32| std::process::id(), 0..100).await?;
+        let mut times = std::collections::HashMap::new();
+        for pid in pids {
+            *times.entry(pid).or_insert(0) += 1;
+        }
+        assert!(times.values().all(|times| *times <= 10), "{times:?}");
+        assert!(times.len() >= 10);
+        Ok(())
+    });
+}
+
+#[test]
+fn progress_is_told_to_the_end() {
+    watertight::test(async |sys: System| {
+        let pool = sys.pool(2).await?;
+        let last = Rc::new(RefCell::new(None));
+        let heard = Rc::clone(&last);
+        let map =
+            pool.map(square, 0..1_000).on_progress(move |progress| *heard.borrow_mut() = Some(progress));
+        assert_eq!(map.total(), Some(1_000));
+        map.await?;
+        let last = last.borrow().unwrap();
+        assert_eq!((last.done, last.failed, last.total), (1_000, 0, Some(1_000)));
+        let stats = pool.stats();
+        assert_eq!(stats.iter().map(|worker| worker.tasks).sum::<u64>(), 1_000);
+        Ok(())
+    });
+}
