@@ -54,6 +54,16 @@ fn hello_adds_up() {
 }
 
 #[test]
+fn the_first_programs_print_what_their_python_originals_print() {
+    assert_eq!(succeeds("process", &[]), "Hello from a process!\n");
+    assert_eq!(succeeds("pool", &[]), "[1, 4, 9, 16, 25]\n");
+    let printed = succeeds("four_processes", &[]);
+    let mut lines: Vec<&str> = printed.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["value: 1", "value: 2", "value: 3", "value: 4"]);
+}
+
+#[test]
 fn ping_pong_ring_and_chat_end_well() {
     assert!(!succeeds("ping_pong", &[]).is_empty());
     assert!(!succeeds("ring", &["5", "3"]).is_empty());

@@ -6,3 +6,5 @@
 mod faults;
 #[path = "pools/maps.rs"]
 mod maps;
+#[path = "pools/processes.rs"]
+mod processes;

@@ -52,6 +52,7 @@ mod clock;
 mod delivery;
 pub mod error;
 pub mod event;
+pub mod function_process;
 pub mod group;
 mod host;
 pub mod ledger;
@@ -81,6 +82,7 @@ pub use error::{
     AdministrationError, AskError, Error, Executed, Result, SpawnError, SystemError, TellError, Unreachable,
 };
 pub use event::{ActorInfo, Down, Event, GroupEnd, Membership, Phase};
+pub use function_process::{Process, ProcessError, wait_any};
 pub use group::{AutoShutdown, Flags, Group, Strategy};
 pub use ledger::Ledger;
 pub use members::{AskOneError, Change, Members, TellOneError, ToldAll};

@@ -117,38 +117,15 @@ impl Handler<Run> for Worker {
             Ok(false) => return Ok(Ran::NeedsContext),
             Err(error) => return Ok(Ran::Refused(format!("the context does not decode: {error}"))),
         }
-        let context = run.context.as_ref().map(|(id, _)| *id);
-        let mut descriptors = run.descriptors;
         let began = Instant::now();
-        let mut inputs = Inputs { rest: &run.inputs.0, next: 0 };
-        let mut at = Progress { begun: 0, end: 0, done: 0, bytes: 0 };
-        let mut beyond = None;
-        let slot = usize::from(run.slot);
-        while beyond.is_none()
-            && !self.has_run_enough()
-            && let Some(task) = self.board.claim(slot)
-        {
-            if run.timed {
-                self.board.note_begun(slot, clock::now());
-            }
-            self.ran += 1;
-            cx.progress();
-            let input = inputs.at(task);
-            let (called, beside) = self.call(code, context, input, &mut descriptors);
-            let published = if beside.is_empty() { self.publish(slot, at, called.is_err()) } else { None };
-            match published {
-                Some(now) => at = now,
-                None => {
-                    beyond = Some(Beyond {
-                        result: Piece(self.result.split_off(LENGTH)),
-                        failed: called.is_err(),
-                        descriptors: Passed(beside),
-                    });
-                }
-            }
-        }
+        let (beyond, beside) = passing::collecting(|| self.work(code, &run, cx));
+        let beyond = beyond.map(|failed| Beyond {
+            result: Piece(self.result.split_off(LENGTH)),
+            failed,
+            descriptors: Passed(beside),
+        });
         if self.has_run_enough() || self.is_too_large() {
-            self.board.take_rest(slot, 0);
+            self.board.take_rest(usize::from(run.slot), 0);
             cx.stop();
         }
         let nanoseconds = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -157,31 +134,56 @@ impl Handler<Run> for Worker {
 }
 
 impl Worker {
+    /// Runs tasks until none is left. If the last result does not fit the board, or owns descriptors, it is left in
+    /// `self.result`, and it is returned whether it is an error.
+    fn work(&mut self, code: &Entry<TaskCode>, run: &Run, cx: &mut Context<Self>) -> Option<bool> {
+        let slot = usize::from(run.slot);
+        let mut inputs = Inputs { rest: &run.inputs.0, next: 0 };
+        let mut at = Progress { begun: 0, end: 0, done: 0, bytes: 0 };
+        while !self.has_run_enough()
+            && let Some(task) = self.board.claim(slot)
+        {
+            if run.timed {
+                self.board.note_begun(slot, clock::now());
+            }
+            self.ran += 1;
+            cx.progress();
+            let failed = self.call(code, run, inputs.at(task)).is_err();
+            let published = if passing::collected() == 0 { self.publish(slot, at, failed) } else { None };
+            match published {
+                Some(now) => at = now,
+                None => return Some(failed),
+            }
+        }
+        None
+    }
+
     /// Runs one task; its result, or the text of its error, stands behind the room for its length.
     fn call(
         &mut self,
         code: &Entry<TaskCode>,
-        context: Option<u64>,
+        run: &Run,
         input: Option<&[u8]>,
-        descriptors: &mut Passed,
-    ) -> (Result<(), CallError>, Vec<std::sync::Arc<std::os::fd::OwnedFd>>) {
+    ) -> std::result::Result<(), CallError> {
         self.result.clear();
         self.result.extend_from_slice(&[0; LENGTH]);
-        let context = context.and_then(|id| {
-            self.contexts.iter().find(|(other, _)| *other == id).map(|(_, context)| &**context)
+        let context = run.context.as_ref().and_then(|(id, _)| {
+            self.contexts.iter().find(|(other, _)| other == id).map(|(_, context)| &**context)
         });
         let output = &mut self.result;
-        let Some(input) = input else {
-            return (Err(CallError::Input("the chunk is shorter than it says".into())), Vec::new());
+        let called = match input {
+            None => Err(CallError::Input("the chunk is shorter than it says".into())),
+            Some(input) if run.descriptors.0.is_empty() => (code.main.call)(Call { context, input, output }),
+            Some(input) => match run.descriptors.0.iter().map(|one| one.try_clone()).collect() {
+                Ok(owned) => passing::offering(owned, || (code.main.call)(Call { context, input, output })).0,
+                Err(error) => Err(CallError::Input(error.to_string())),
+            },
         };
-        let owned = std::mem::take(&mut descriptors.0).into_iter().filter_map(std::sync::Arc::into_inner);
-        let run = || (code.main.call)(Call { context, input, output });
-        let (called, beside) = passing::collecting(|| passing::offering(owned.collect(), run).0);
         if let Err(error) = &called {
             self.result.truncate(LENGTH);
             self.result.extend_from_slice(error.to_string().as_bytes());
         }
-        (called, beside)
+        called
     }
 
     fn publish(&mut self, slot: usize, at: Progress, failed: bool) -> Option<Progress> {
