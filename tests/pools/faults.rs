@@ -65,6 +65,89 @@ fn a_task_that_kills_its_worker_fails_alone() {
     });
 }
 
+/// What cannot be sent back.
+#[derive(Debug, serde::Deserialize)]
+struct Unsendable;
+
+impl serde::Serialize for Unsendable {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("not for others"))
+    }
+}
+
+#[test]
+fn a_result_that_does_not_encode_is_an_error_of_its_task() {
+    watertight::test(async |sys: System| {
+        let pool = sys.pool(1).await?;
+        let outcomes =
+            pool.map_each(|good: bool| if good { None } else { Some(Unsendable) }, [true, false, true]).await;
+        assert!(outcomes[0].is_ok() && outcomes[2].is_ok());
+        assert!(matches!(&outcomes[1], Err(TaskError::Result(text)) if text.contains("does not encode")));
+        assert_eq!(pool.stats()[0].deaths, 0);
+        Ok(())
+    });
+}
+
+#[test]
+fn the_first_failure_of_a_map_ends_it_and_names_its_item() {
+    watertight::test(async |sys: System| {
+        let pool = sys.pool(2).output(Output::Silent).await?;
+        let deeds = (0..1_000).map(|n| if n == 70 { Deed::Abort } else { Deed::Good(n) });
+        let error = pool.map(act, deeds).chunk(10).await.unwrap_err();
+        assert_eq!(error.index, 70);
+        assert!(error.to_string().contains("item 70: the task killed its worker"), "{error}");
+        assert_eq!(pool.map(act, [Deed::Good(1)]).await?, [2]);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_task_that_closes_its_descriptors_or_prints_megabytes_harms_nobody() {
+    fn misbehave(how: u8) -> u8 {
+        match how {
+            0 => commit(Fault::CloseDescriptors),
+            1 => (0..50_000).for_each(|line| println!("{line:100}")),
+            _ => {}
+        }
+        how
+    }
+    watertight::test(async |sys: System| {
+        let pool = sys.pool(2).output(Output::Silent).await?;
+        let outcomes = pool.map_each(misbehave, [2, 0, 2, 1, 2, 2]).chunk(1).await;
+        for (index, outcome) in outcomes.iter().enumerate() {
+            match (index, outcome) {
+                // Its worker cannot answer any more; whether it had its result first is a race.
+                (1, Err(TaskError::Died { .. }) | Ok(0)) => {}
+                (_, Ok(_)) if index != 1 => {}
+                other => return Err(watertight::Error::new(format!("{other:?}"))),
+            }
+        }
+        assert_eq!(pool.map(misbehave, [2; 100]).await?, [2; 100]);
+        Ok(())
+    });
+}
+
+#[test]
+fn processes_that_a_task_leaves_behind_end_with_its_worker() {
+    fn leave(_: ()) -> u32 {
+        std::process::Command::new("sleep").arg("600").spawn().unwrap().id()
+    }
+    watertight::test(async |sys: System| {
+        let pool = sys.pool(1).await?;
+        let left = pool.map(leave, [(); 3]).await?;
+        let lives = |pid: &u32| {
+            let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            !state.is_empty() && !state.contains(") Z ")
+        };
+        assert!(left.iter().all(lives));
+        pool.join().await;
+        while left.iter().any(lives) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    });
+}
+
 #[test]
 fn a_task_that_never_ends_is_ended_by_its_deadline_and_no_other_is() {
     fn work(ms: u64) -> u64 {

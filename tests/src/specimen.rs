@@ -32,6 +32,8 @@ pub enum Fault {
     BlockedRead,
     /// Sleeps, and the event loop with it.
     Sleep,
+    /// Closes every descriptor that it has but the standard ones.
+    CloseDescriptors,
     /// Loops, deaf to the signal that asks for its stack.
     LoopUnseen,
     /// Loops, after having made sure that the control thread does nothing any more either.
@@ -80,6 +82,10 @@ pub fn commit(fault: Fault) {
         }
         Fault::BlockedRead => reads_what_never_comes(),
         Fault::Sleep => sleeps_for_ever(),
+        // SAFETY: not safe at all: the runtime's own are among them; that is the fault.
+        Fault::CloseDescriptors => unsafe {
+            libc::close_range(3, libc::c_uint::MAX, 0);
+        },
         Fault::LoopUnseen => {
             // SAFETY: a zeroed set is a valid one; the calls write to it and block a signal for this thread.
             unsafe {
