@@ -3,7 +3,7 @@
 //! ```text
 //! cargo run --release --example bench                     # everything, about a minute
 //! cargo run --release --example bench -- --quick          # everything, roughly, in about ten seconds
-//! cargo run --release --example bench -- ask restart      # some of it: ask, tell, start, restart, memory, many
+//! cargo run --release --example bench -- ask restart      # some of it: ask, tell, start, restart, memory, many, pool
 //! cargo run --release --example bench -- --json           # a JSON object per line instead of a table
 //! cargo run --release --example bench -- --assert         # exit code 1 if a bound is missed
 //! ```
@@ -22,6 +22,8 @@ mod in_process;
 mod memory;
 #[path = "bench/plain.rs"]
 mod plain;
+#[path = "bench/pool.rs"]
+mod pool;
 #[path = "bench/start.rs"]
 mod start;
 #[path = "bench/subjects.rs"]
@@ -62,6 +64,7 @@ enum Subject {
     Restart,
     Memory,
     Many,
+    Pool,
 }
 
 /// How much to measure.
@@ -106,6 +109,7 @@ async fn measure(sys: System) -> Result<()> {
             Subject::Restart => start::measure_restart(&sys, effort).await,
             Subject::Memory => memory::measure(&sys).await,
             Subject::Many => start::measure_many(&sys, effort).await,
+            Subject::Pool => pool::measure(&sys, effort).await,
         };
         rows.extend(measured.map_err(|error| error.context(format!("failed to measure {name}")))?);
     }

@@ -22,12 +22,15 @@ pub enum Role {
     Drain,
     /// Answers every byte with one, on a current-thread tokio runtime.
     Answer,
+    /// Reads a length and so many bytes of numbers, and writes back their squares in the same way.
+    Square,
 }
 
-const ROLES: [(&str, Role); 3] = [
+const ROLES: [(&str, Role); 4] = [
     ("bench-plain:echo", Role::Echo),
     ("bench-plain:drain", Role::Drain),
     ("bench-plain:answer", Role::Answer),
+    ("bench-plain:square", Role::Square),
 ];
 
 /// The role of this process, if it was started as a plain one.
@@ -44,6 +47,7 @@ pub fn run(role: Role) -> ExitCode {
             Role::Echo => echo(socket),
             Role::Drain => drain(socket),
             Role::Answer => answer(socket),
+            Role::Square => square(socket),
         }
     });
     match played {
@@ -90,6 +94,51 @@ fn answer(socket: UnixStream) -> std::io::Result<()> {
             socket.write_u8(byte).await?;
         }
     })
+}
+
+fn square(mut socket: UnixStream) -> std::io::Result<()> {
+    let (mut numbers, mut squares) = (Vec::new(), Vec::new());
+    loop {
+        read_numbers(&mut socket, &mut numbers)?;
+        squares.clear();
+        for number in numbers.drain(..) {
+            squares.push(number * number);
+        }
+        write_numbers(&mut socket, &squares)?;
+    }
+}
+
+fn write_numbers(socket: &mut UnixStream, numbers: &[u64]) -> std::io::Result<()> {
+    // Each as the same bytes that a message would have.
+    let mut bytes = vec![0; 4];
+    for &number in numbers {
+        let mut rest = number;
+        while rest >= 0x80 {
+            bytes.push((rest & 0x7f) as u8 | 0x80);
+            rest >>= 7;
+        }
+        bytes.push((rest & 0x7f) as u8);
+    }
+    let length = u32::try_from(bytes.len() - 4).unwrap_or(u32::MAX);
+    bytes[..4].copy_from_slice(&length.to_le_bytes());
+    socket.write_all(&bytes)
+}
+
+fn read_numbers(socket: &mut UnixStream, numbers: &mut Vec<u64>) -> std::io::Result<()> {
+    let mut length = [0; 4];
+    socket.read_exact(&mut length)?;
+    let mut bytes = vec![0; u32::from_le_bytes(length) as usize];
+    socket.read_exact(&mut bytes)?;
+    let (mut number, mut shift) = (0, 0);
+    for byte in bytes {
+        number |= u64::from(byte & 0x7f) << shift;
+        shift += 7;
+        if byte & 0x80 == 0 {
+            numbers.push(number);
+            (number, shift) = (0, 0);
+        }
+    }
+    Ok(())
 }
 
 /// A plain process and the socket to it; it ends when dropped.
@@ -143,6 +192,16 @@ impl Plain {
     pub fn greet(&mut self) -> Result<()> {
         self.socket.write_all(&[1])?;
         Ok(self.socket.read_exact(&mut [0])?)
+    }
+
+    /// To a [`Role::Square`]: these numbers.
+    pub fn send_chunk(&mut self, numbers: &[u64]) -> Result<()> {
+        Ok(write_numbers(&mut self.socket, numbers)?)
+    }
+
+    /// From a [`Role::Square`]: the squares of the oldest numbers that were sent.
+    pub fn take_chunk(&mut self, squares: &mut Vec<u64>) -> Result<()> {
+        Ok(read_numbers(&mut self.socket, squares)?)
     }
 
     /// Kills it and waits until it is gone.

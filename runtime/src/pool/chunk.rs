@@ -4,11 +4,13 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::job::Job;
-use super::worker::LENGTH;
+use super::row;
 
 /// A chunk should run about so long: a hundred times what it costs to send one, and short enough that the last ones end
 /// together.
 const TARGET: u64 = 2_000_000;
+/// A chunk should not run shorter than this, if it can: ten times what it costs to send one.
+const LEAST: u64 = 200_000;
 /// Most bytes of inputs in a chunk of more than one task: a frame that leaves in one write.
 const BYTES: usize = 56 << 10;
 /// Most tasks in a chunk: their results, of a few bytes each, fit the board.
@@ -23,8 +25,10 @@ pub(super) fn size(mean: u64, sent: u64, left: Option<u64>, workers: usize) -> u
         0 => (sent / workers.max(1) as u64).clamp(1, UNKNOWN),
         mean => (TARGET / mean).clamp(1, TASKS),
     };
-    // So that each worker gets at least four of the rest: what is uneven then evens out.
-    let share = left.map_or(TASKS, |left| (left / (workers.max(1) as u64 * 4)).max(1));
+    // So that each worker gets at least four of the rest: what is uneven then evens out. But not ever less at the end:
+    // an idle worker takes from the others.
+    let least = LEAST.checked_div(mean).unwrap_or(0).max(1);
+    let share = left.map_or(TASKS, |left| (left / (workers.max(1) as u64 * 4)).max(least));
     by_time.min(share)
 }
 
@@ -56,15 +60,13 @@ pub(super) struct Inputs {
 impl Inputs {
     /// Adds an input that `write` appends.
     pub(super) fn add<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(&[0; LENGTH]);
+        let start = row::begin(&mut self.bytes);
         if let Err(error) = write(&mut self.bytes) {
             self.bytes.truncate(start);
             return Err(error);
         }
+        row::end(&mut self.bytes, start, false);
         // `write` keeps to a limit far below u32.
-        let length = u32::try_from(self.bytes.len() - start - LENGTH).unwrap_or(u32::MAX);
-        self.bytes[start..start + LENGTH].copy_from_slice(&length.to_le_bytes());
         self.offsets.push(u32::try_from(start).unwrap_or(u32::MAX));
         Ok(())
     }
@@ -124,5 +126,26 @@ impl Chunk {
 
     pub(super) fn descriptors(&self) -> Vec<Arc<OwnedFd>> {
         self.inputs.descriptors.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiny_tasks_travel_by_the_thousand_and_long_ones_alone() {
+        assert_eq!(size(30, 100, None, 2), TASKS);
+        assert_eq!(size(30, 100, Some(90_000), 2), 11_250);
+        assert_eq!(size(30, 100, Some(10), 2), LEAST / 30);
+        assert_eq!(size(1_000_000, 100, Some(900), 2), 2);
+        assert_eq!(size(1_000_000, 100, Some(3), 2), 1);
+        assert_eq!(size(60_000_000_000, 100, None, 2), 1);
+    }
+
+    #[test]
+    fn a_job_of_which_nothing_is_known_begins_with_single_tasks() {
+        assert_eq!((size(0, 0, None, 2), size(0, 4, None, 2), size(0, 10_000, None, 2)), (1, 2, UNKNOWN));
+        assert_eq!(size(0, 100, Some(8), 4), 1);
     }
 }

@@ -11,8 +11,9 @@ use super::chunk::Chunk;
 use super::error::{PoolError, TaskError};
 use super::job::{Job, Outcome};
 use super::reading::{self, Reading};
+use super::row;
 use super::stats::WorkerStats;
-use super::worker::{Beyond, CONTEXTS, FAILED, LENGTH, Ran, Run, Worker};
+use super::worker::{Beyond, CONTEXTS, Ran, Run, Worker};
 use crate::address::{Address, IntoRaw, read_outcome};
 use crate::clock;
 use crate::error::AskError;
@@ -506,7 +507,7 @@ fn settle(
     let at = member.board.progress(slot);
     let mut reading = reading::read(at, flight.end, death.is_some(), beyond.is_some());
     let results = member.board.copy_results(slot, if reading.done > 0 { at.bytes } else { 0 });
-    if !reading::are_results(&results, reading.done) {
+    if !row::has(&results, reading.done) {
         reading = Reading { done: 0, in_doubt: 0..flight.end, rest: flight.end..flight.end };
     }
     let chunk = &flight.chunk;
@@ -555,15 +556,6 @@ fn fail(chunk: &Chunk, tasks: std::ops::Range<u32>, error: &TaskError) {
 
 impl Beyond {
     fn into_outcome(self, task: u64) -> Outcome {
-        let Beyond { result: Piece(mut bytes), failed, descriptors } = self;
-        if failed {
-            let error = TaskError::Result(String::from_utf8_lossy(&bytes).into_owned());
-            return Outcome::Failed { task, error };
-        }
-        // As on the board: behind its length.
-        let length = u32::try_from(bytes.len()).unwrap_or(FAILED - 1) & !FAILED;
-        bytes.splice(0..0, length.to_le_bytes());
-        debug_assert!(bytes.len() >= LENGTH);
-        Outcome::Single { task, bytes, descriptors: descriptors.0 }
+        Outcome::Single { task, bytes: self.row.0, descriptors: self.descriptors.0 }
     }
 }

@@ -15,7 +15,7 @@ use super::Pool;
 use super::chunk::{self, Chunk, Inputs};
 use super::error::{PoolError, TaskError};
 use super::job::{Job, Outcome};
-use super::reading::next_result;
+use super::row;
 use super::stats::Progress;
 use crate::process::board::SLOTS;
 use crate::process::code_reference::CodeReference;
@@ -42,10 +42,20 @@ pub(super) struct Feed<I, R> {
     chunk: Option<u64>,
     /// Results that have come and are not given out yet.
     results: Results,
+    /// A failure behind a row of results.
+    stashed: Option<(u64, TaskError)>,
     began: Instant,
     on_progress: Option<Box<dyn FnMut(Progress)>>,
     reported: Instant,
     result: PhantomData<fn() -> R>,
+}
+
+/// What has come.
+pub(super) enum Row<R> {
+    /// Results from this item on.
+    Results(u64, Vec<R>),
+    /// This item has none.
+    Failed(u64, TaskError),
 }
 
 #[derive(Default)]
@@ -94,6 +104,7 @@ impl<I: Iterator, R> Feed<I, R> {
             failed: 0,
             chunk: None,
             results: Results::default(),
+            stashed: None,
             began: Instant::now(),
             on_progress: None,
             reported: Instant::now(),
@@ -130,6 +141,31 @@ where
     I::Item: Serialize,
     R: DeserializeOwned,
 {
+    /// The next outcomes, as many as there are: in a row, or a single failure. As [`poll`](Self::poll) else.
+    pub(super) fn poll_row(&mut self, cx: &mut Context<'_>) -> Poll<Option<Row<R>>> {
+        let Some((first, result)) = std::task::ready!(self.poll(cx, u64::MAX)) else {
+            return Poll::Ready(None);
+        };
+        let mut results = Vec::with_capacity(self.results.left as usize + 1);
+        match result {
+            Ok(result) => results.push(result),
+            Err(error) => return Poll::Ready(Some(Row::Failed(first, error))),
+        }
+        while let Some((task, result)) = self.next_result() {
+            self.done += 1;
+            match result {
+                Ok(result) => results.push(result),
+                Err(error) => {
+                    self.failed += 1;
+                    self.stashed = Some((task, error));
+                    break;
+                }
+            }
+        }
+        self.report(false);
+        Poll::Ready(Some(Row::Results(first, results)))
+    }
+
     /// The next outcome, and the number of its item. Takes items as long as fewer than `most` of them are under way or
     /// wait to be given out.
     pub(super) fn poll(
@@ -138,6 +174,9 @@ where
         most: u64,
     ) -> Poll<Option<(u64, Result<R, TaskError>)>> {
         loop {
+            if let Some((task, error)) = self.stashed.take() {
+                return Poll::Ready(Some((task, Err(error))));
+            }
             if let Some(result) = self.next_result() {
                 self.count(result.1.is_err());
                 return Poll::Ready(Some(result));
@@ -237,7 +276,7 @@ where
         results.left = results.left.checked_sub(1)?;
         let rest = results.bytes.get(results.read..).unwrap_or_default();
         // That there are as many as there should be was checked when they came.
-        let result = match next_result(rest) {
+        let result = match row::next(rest) {
             Some((result, behind)) => {
                 results.read += rest.len() - behind.len();
                 match result {

@@ -9,7 +9,7 @@ use futures_core::Stream;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::error::{MapError, TaskError};
-use super::feed::Feed;
+use super::feed::{Feed, Row};
 use super::stats::Progress;
 
 /// A result that is not there yet, in [`Map`] and [`Each`]: their memory grows as items are taken.
@@ -91,8 +91,11 @@ where
         Box::pin(async move {
             let mut feed = self.0;
             let mut results = InOrder::new(feed.total());
-            while let Some((index, result)) = poll_fn(|cx| feed.poll(cx, ALL)).await {
-                results.put(index, result.map_err(|error| MapError { index, error })?);
+            while let Some(row) = poll_fn(|cx| feed.poll_row(cx)).await {
+                match row {
+                    Row::Results(first, row) => results.put(first, row),
+                    Row::Failed(index, error) => return Err(MapError { index, error }),
+                }
             }
             Ok(results.into_vec())
         })
@@ -112,34 +115,46 @@ where
         Box::pin(async move {
             let mut feed = self.0;
             let mut results = InOrder::new(feed.total());
-            while let Some((index, result)) = poll_fn(|cx| feed.poll(cx, ALL)).await {
-                results.put(index, result);
+            while let Some(row) = poll_fn(|cx| feed.poll_row(cx)).await {
+                match row {
+                    Row::Results(first, row) => results.put(first, row.into_iter().map(Ok).collect()),
+                    Row::Failed(index, error) => results.put(index, vec![Err(error)]),
+                }
             }
             results.into_vec()
         })
     }
 }
 
-/// Results that come in any order, each once.
-struct InOrder<R>(Vec<Option<R>>);
+/// Rows of results that come in any order, each once.
+struct InOrder<R> {
+    results: Vec<R>,
+    /// Those that came before the ones in front of them.
+    early: BTreeMap<u64, Vec<R>>,
+}
 
 impl<R> InOrder<R> {
     fn new(total: Option<u64>) -> InOrder<R> {
         /// What an iterator says of itself is believed this far.
         const MOST: u64 = 1 << 20;
-        InOrder(Vec::with_capacity(usize::try_from(total.unwrap_or(0).min(MOST)).unwrap_or(0)))
+        let room = usize::try_from(total.unwrap_or(0).min(MOST)).unwrap_or(0);
+        InOrder { results: Vec::with_capacity(room), early: BTreeMap::new() }
     }
 
-    fn put(&mut self, index: u64, result: R) {
-        let Ok(index) = usize::try_from(index) else { return };
-        if index >= self.0.len() {
-            self.0.resize_with(index + 1, || None);
+    fn put(&mut self, first: u64, mut row: Vec<R>) {
+        if first != self.results.len() as u64 {
+            self.early.insert(first, row);
+            return;
         }
-        self.0[index] = Some(result);
+        self.results.append(&mut row);
+        while let Some(mut next) = self.early.remove(&(self.results.len() as u64)) {
+            self.results.append(&mut next);
+        }
     }
 
-    fn into_vec(self) -> Vec<R> {
-        self.0.into_iter().flatten().collect()
+    fn into_vec(mut self) -> Vec<R> {
+        self.results.extend(self.early.into_values().flatten());
+        self.results
     }
 }
 

@@ -36,6 +36,7 @@ mod job;
 mod map;
 mod options;
 mod reading;
+mod row;
 mod stats;
 mod submit;
 mod watch;

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use super::worker::LENGTH;
 use crate::process::board::{Progress, ROOM};
 
 /// What has become of the tasks of a chunk.
@@ -29,29 +28,6 @@ pub(super) fn read(at: Progress, end: u32, dead: bool, beyond: bool) -> Reading 
         return Reading { done: 0, in_doubt: 0..end, rest: end..end };
     }
     Reading { done: at.done, in_doubt: settled..at.begun, rest: at.begun..end }
-}
-
-/// A result as it travels, or the text of its error.
-type ResultBytes<'a> = Result<&'a [u8], &'a [u8]>;
-
-/// Whether `bytes` are exactly so many results, each behind its length.
-pub(super) fn are_results(mut bytes: &[u8], results: u32) -> bool {
-    for _ in 0..results {
-        match next_result(bytes) {
-            Some((_, rest)) => bytes = rest,
-            None => return false,
-        }
-    }
-    bytes.is_empty()
-}
-
-/// The first result of `bytes`, or the text of its error, and what follows it.
-pub(super) fn next_result(bytes: &[u8]) -> Option<(ResultBytes<'_>, &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<LENGTH>()?;
-    let length = u32::from_le_bytes(*length);
-    let failed = length & super::worker::FAILED != 0;
-    let (result, rest) = rest.split_at_checked((length & !super::worker::FAILED) as usize)?;
-    Some((if failed { Err(result) } else { Ok(result) }, rest))
 }
 
 #[cfg(test)]
@@ -88,18 +64,5 @@ mod tests {
         }
         let bytes = u32::MAX;
         assert_eq!(read(Progress { begun: 1, end: 5, done: 1, bytes }, 5, true, false), all);
-    }
-
-    #[test]
-    fn results_are_told_from_scribble() {
-        let mut bytes = vec![1, 0, 0, 0, 7];
-        bytes.extend_from_slice(&[1, 0, 0, 0x80, b'e']);
-        assert!(are_results(&bytes, 2));
-        assert!(!are_results(&bytes, 1) && !are_results(&bytes, 3));
-        let (first, rest) = next_result(&bytes).unwrap();
-        assert_eq!(first, Ok(&[7][..]));
-        assert_eq!(next_result(rest).unwrap().0, Err(&b"e"[..]));
-        bytes[0] = 200;
-        assert!(!are_results(&bytes, 2));
     }
 }

@@ -14,7 +14,7 @@ use super::chunk::{Chunk, Inputs};
 use super::error::{PoolError, TaskError};
 use super::feed::decode;
 use super::job::{Job, Outcome};
-use super::reading::next_result;
+use super::row;
 use crate::process::code_reference::{CodeError, CodeReference};
 use crate::sync::lock;
 use crate::task;
@@ -122,7 +122,7 @@ fn read<R: DeserializeOwned>(
     bytes: &[u8],
     descriptors: &[Arc<std::os::fd::OwnedFd>],
 ) -> Option<Result<R, TaskError>> {
-    Some(match next_result(bytes)?.0 {
+    Some(match row::next(bytes)?.0 {
         Ok(bytes) => decode(bytes, descriptors),
         Err(text) => Err(TaskError::Result(String::from_utf8_lossy(text).into_owned())),
     })

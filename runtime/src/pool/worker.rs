@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::row;
 use crate::actor::{Actor, Context, Handler};
 use crate::clock;
 use crate::error::{Error, Result};
@@ -17,10 +18,6 @@ use crate::wire::passing::{self, Passed};
 
 /// Contexts that a worker keeps: more maps at once than these send theirs again when they take turns.
 pub(super) const CONTEXTS: usize = 8;
-/// In the length before a result: it is the text of an error.
-pub(super) const FAILED: u32 = 1 << 31;
-/// Bytes before each input and each result: its length.
-pub(super) const LENGTH: usize = 4;
 
 /// What every incarnation of a worker starts with.
 #[derive(Serialize, Deserialize)]
@@ -71,8 +68,8 @@ pub(crate) enum Ran {
 /// A result that is too large for the board, or owns descriptors.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Beyond {
-    pub(super) result: Piece,
-    pub(super) failed: bool,
+    /// A row of one.
+    pub(super) row: Piece,
     pub(super) descriptors: Passed,
 }
 
@@ -119,11 +116,8 @@ impl Handler<Run> for Worker {
         }
         let began = Instant::now();
         let (beyond, beside) = passing::collecting(|| self.work(code, &run, cx));
-        let beyond = beyond.map(|failed| Beyond {
-            result: Piece(self.result.split_off(LENGTH)),
-            failed,
-            descriptors: Passed(beside),
-        });
+        let beyond = beyond
+            .then(|| Beyond { row: Piece(std::mem::take(&mut self.result)), descriptors: Passed(beside) });
         if self.has_run_enough() || self.is_too_large() {
             self.board.take_rest(usize::from(run.slot), 0);
             cx.stop();
@@ -134,9 +128,9 @@ impl Handler<Run> for Worker {
 }
 
 impl Worker {
-    /// Runs tasks until none is left. If the last result does not fit the board, or owns descriptors, it is left in
-    /// `self.result`, and it is returned whether it is an error.
-    fn work(&mut self, code: &Entry<TaskCode>, run: &Run, cx: &mut Context<Self>) -> Option<bool> {
+    /// Runs tasks until none is left. Whether the last result is left in `self.result`: it does not fit the board, or owns
+    /// descriptors.
+    fn work(&mut self, code: &Entry<TaskCode>, run: &Run, cx: &mut Context<Self>) -> bool {
         let slot = usize::from(run.slot);
         let mut inputs = Inputs { rest: &run.inputs.0, next: 0 };
         let mut at = Progress { begun: 0, end: 0, done: 0, bytes: 0 };
@@ -148,25 +142,21 @@ impl Worker {
             }
             self.ran += 1;
             cx.progress();
-            let failed = self.call(code, run, inputs.at(task)).is_err();
-            let published = if passing::collected() == 0 { self.publish(slot, at, failed) } else { None };
+            self.call(code, run, inputs.at(task));
+            let fits = passing::collected() == 0;
+            let published = if fits { self.board.publish(slot, at, &self.result) } else { None };
             match published {
                 Some(now) => at = now,
-                None => return Some(failed),
+                None => return true,
             }
         }
-        None
+        false
     }
 
-    /// Runs one task; its result, or the text of its error, stands behind the room for its length.
-    fn call(
-        &mut self,
-        code: &Entry<TaskCode>,
-        run: &Run,
-        input: Option<&[u8]>,
-    ) -> std::result::Result<(), CallError> {
+    /// Runs one task; its result, or the text of its error, is then a row of one.
+    fn call(&mut self, code: &Entry<TaskCode>, run: &Run, input: Option<&[u8]>) {
         self.result.clear();
-        self.result.extend_from_slice(&[0; LENGTH]);
+        let start = row::begin(&mut self.result);
         let context = run.context.as_ref().and_then(|(id, _)| {
             self.contexts.iter().find(|(other, _)| other == id).map(|(_, context)| &**context)
         });
@@ -180,17 +170,10 @@ impl Worker {
             },
         };
         if let Err(error) = &called {
-            self.result.truncate(LENGTH);
+            self.result.truncate(start + 1);
             self.result.extend_from_slice(error.to_string().as_bytes());
         }
-        called
-    }
-
-    fn publish(&mut self, slot: usize, at: Progress, failed: bool) -> Option<Progress> {
-        let length = u32::try_from(self.result.len() - LENGTH).ok().filter(|length| *length < FAILED)?;
-        let length = if failed { length | FAILED } else { length };
-        self.result[..LENGTH].copy_from_slice(&length.to_le_bytes());
-        self.board.publish(slot, at, &self.result)
+        row::end(&mut self.result, start, called.is_err());
     }
 
     /// Whether the context is there now.
@@ -238,11 +221,10 @@ impl<'a> Inputs<'a> {
     /// The input of this task, which comes behind the last one that was asked for.
     fn at(&mut self, task: u32) -> Option<&'a [u8]> {
         loop {
-            let (length, rest) = self.rest.split_first_chunk::<LENGTH>()?;
-            let (input, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+            let (input, rest) = row::next(self.rest)?;
             (self.rest, self.next) = (rest, self.next + 1);
             if self.next > task {
-                return Some(input);
+                return input.ok();
             }
         }
     }

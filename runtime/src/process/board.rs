@@ -28,6 +28,8 @@ pub const SLOTS: usize = 2;
 /// Bytes for the results of one chunk; only what is used takes memory. A result that does not fit travels as a reply.
 pub const ROOM: usize = 256 << 10;
 
+/// A result of a number, most often.
+const SHORT: usize = 16;
 const WORDS: usize = ROOM / 8;
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
@@ -167,7 +169,16 @@ impl Board {
         let results = self.slot(slot).results.as_ptr().cast_mut().cast::<u8>();
         // SAFETY: `start..end` lies within the results. The worker is their only writer, and the owner reads nothing
         // that `done` does not cover, which is stored below, in order.
-        unsafe { ptr::copy_nonoverlapping(result.as_ptr(), results.add(start), result.len()) };
+        unsafe {
+            if result.len() <= SHORT {
+                // A call to copy it would cost more than the copy.
+                for (at, byte) in result.iter().enumerate() {
+                    results.add(start + at).write(*byte);
+                }
+            } else {
+                ptr::copy_nonoverlapping(result.as_ptr(), results.add(start), result.len());
+            }
+        }
         let now = Progress { done: at.done + 1, bytes: u32::try_from(end).ok()?, ..at };
         self.slot(slot).done.store(pack(now.done, now.bytes), Ordering::Release);
         Some(now)

@@ -95,6 +95,9 @@ fn nothing_left<T>(value: T, rest: &[u8]) -> Result<T, DecodeError> {
     if rest.is_empty() { Ok(value) } else { Err(DecodeError::LeftOver(rest.len())) }
 }
 
+/// Bytes of the longest number.
+const SHORT: usize = 10;
+
 /// Writes to the end of a buffer, up to a limit.
 struct Tail<'a> {
     out: &'a mut Vec<u8>,
@@ -112,7 +115,14 @@ impl Flavor for Tail<'_> {
         if self.out.len() + bytes.len() > self.limit {
             return Err(postcard::Error::SerializeBufferFull);
         }
-        self.out.extend_from_slice(bytes);
+        if bytes.len() <= SHORT {
+            // A number, most often: a call to copy it would cost more than the copy.
+            for byte in bytes {
+                self.out.push(*byte);
+            }
+        } else {
+            self.out.extend_from_slice(bytes);
+        }
         Ok(())
     }
 
