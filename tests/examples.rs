@@ -136,6 +136,40 @@ fn wordcount_names_what_it_cannot_use() {
     assert!(text(&output).contains("/nowhere/at/all"), "{}", text(&output));
 }
 
+#[test]
+fn the_claims_are_measured_and_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let chart = folder.path().join("claims.svg");
+    let said = succeeds("claims", &["--quick", "--json", "--svg", chart.to_str().unwrap()]);
+    let rows: Vec<serde_json::Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let row = |what: &str| {
+        let found = rows.iter().find(|row| row["what"].as_str().is_some_and(|text| text.starts_with(what)));
+        found.unwrap_or_else(|| panic!("no {what}: {said}"))
+    };
+    // Counts, not times: these are the same on every machine.
+    let segfault = row("results of 100 tasks");
+    assert_eq!(segfault["processes"], 99.0, "{said}");
+    assert!(segfault["threads"].as_f64().unwrap() < 99.0, "{said}");
+    let greedy = row("results of 20 tasks");
+    assert_eq!(greedy["processes"], 19.0, "{said}");
+    assert!(greedy["threads"].as_f64().unwrap() < 19.0, "{said}");
+    assert_eq!(row("left of 2 x 64 MiB in small blocks, 1 in 16 kept")["better"], "processes", "{said}");
+    assert_eq!(row("start, to the first result")["better"], "threads", "{said}");
+    let told = |fact: &str| {
+        let found = rows.iter().find(|row| row["of_a_crash"] == fact);
+        found.unwrap_or_else(|| panic!("no {fact}: {said}"))["processes"].as_str().unwrap().to_owned()
+    };
+    assert_eq!((told("how it died"), told("which task did it")), ("SIGSEGV".into(), "task 37".into()));
+    assert!(told("its last words").contains("chunk 0x2a"), "{said}");
+    let chart = std::fs::read_to_string(chart).unwrap();
+    assert!(chart.starts_with("<svg ") && chart.ends_with("</svg>\n"), "{chart}");
+    assert_eq!(
+        chart.matches("font-size=\"11\"").count(),
+        2 * (rows.len() - 7),
+        "a pair of bars for each row"
+    );
+}
+
 /// What the farm said of itself.
 fn farm(arguments: &[&str]) -> serde_json::Value {
     serde_json::from_str(&succeeds("farm", &[&["--json", "--check"], arguments].concat())).unwrap()
