@@ -145,3 +145,101 @@ fn wordcount_names_what_it_cannot_use() {
     assert!(!output.status.success());
     assert!(text(&output).contains("/nowhere/at/all"), "{}", text(&output));
 }
+
+#[test]
+fn the_claims_are_measured_and_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let chart = folder.path().join("claims.svg");
+    let said = succeeds("claims", &["--quick", "--json", "--svg", chart.to_str().unwrap()]);
+    let rows: Vec<serde_json::Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let row = |what: &str| {
+        let found = rows.iter().find(|row| row["what"].as_str().is_some_and(|text| text.starts_with(what)));
+        found.unwrap_or_else(|| panic!("no {what}: {said}"))
+    };
+    // Counts, not times: these are the same on every machine.
+    let segfault = row("results of 100 tasks");
+    assert_eq!(segfault["processes"], 99.0, "{said}");
+    assert!(segfault["threads"].as_f64().unwrap() < 99.0, "{said}");
+    let greedy = row("results of 20 tasks");
+    assert_eq!(greedy["processes"], 19.0, "{said}");
+    assert!(greedy["threads"].as_f64().unwrap() < 19.0, "{said}");
+    assert_eq!(row("left of 2 x 64 MiB in small blocks, 1 in 16 kept")["better"], "processes", "{said}");
+    assert_eq!(row("start, to the first result")["better"], "threads", "{said}");
+    let told = |fact: &str| {
+        let found = rows.iter().find(|row| row["of_a_crash"] == fact);
+        found.unwrap_or_else(|| panic!("no {fact}: {said}"))["processes"].as_str().unwrap().to_owned()
+    };
+    assert_eq!((told("how it died"), told("which task did it")), ("SIGSEGV".into(), "task 37".into()));
+    assert!(told("its last words").contains("chunk 0x2a"), "{said}");
+    let chart = std::fs::read_to_string(chart).unwrap();
+    assert!(chart.starts_with("<svg ") && chart.ends_with("</svg>\n"), "{chart}");
+    assert_eq!(
+        chart.matches("font-size=\"11\"").count(),
+        2 * (rows.len() - 7),
+        "a pair of bars for each row"
+    );
+}
+
+/// What the farm said of itself.
+fn farm(arguments: &[&str]) -> serde_json::Value {
+    serde_json::from_str(&succeeds("farm", &[&["--json", "--check"], arguments].concat())).unwrap()
+}
+
+#[test]
+fn the_farm_makes_every_good_thumbnail_and_names_what_each_bad_image_did() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("made");
+    // Long enough for the largest good one, unoptimized and on a busy machine.
+    let said = farm(&["--deadline", "4", "--output", output.to_str().unwrap()]);
+    assert_eq!((&said["images"], &said["done"]), (&22.into(), &14.into()), "{said}");
+    assert_eq!(said["differ"].as_array().unwrap().len(), 0, "{said}");
+    let bad: Vec<(&str, &str)> = said["bad"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|bad| (bad["file"].as_str().unwrap(), bad["what"].as_str().unwrap()))
+        .collect();
+    let expected = [
+        ("bad-abort.runs", "killed the decoder: SIGABRT; it said: runs.c:31"),
+        ("bad-bomb.gif", "out of memory"),
+        ("bad-endless.gif", "too slow"),
+        ("bad-flipped.png", "damaged: "),
+        ("bad-loop.runs", "too slow"),
+        ("bad-segfault.runs", "killed the decoder: SIGSEGV"),
+        ("bad-text.png", "damaged: "),
+        ("bad-truncated.png", "damaged: "),
+    ];
+    assert_eq!(bad.len(), expected.len(), "{said}");
+    for ((file, what), (expected_file, begins)) in bad.iter().zip(expected) {
+        assert!(*file == expected_file && what.starts_with(begins), "{file}: {what}");
+    }
+    let mut made: Vec<String> = std::fs::read_dir(output)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    made.sort();
+    assert_eq!(made.len(), 14, "{made:?}");
+    assert!(made.iter().all(|name| name.starts_with("good-") && name.ends_with(".png")), "{made:?}");
+}
+
+#[test]
+fn the_farm_takes_a_folder_of_the_user_and_leaves_its_own_output_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let (album, output) = (folder.path().join("album"), folder.path().join("made"));
+    std::fs::create_dir_all(&album).unwrap();
+    // 2 x 1 pixels in one run of a grey, and the palette.
+    let mut image = b"RUNS\x02\0\x01\0\x0e\0\0\0\x02\x80".to_vec();
+    image.extend(0..=u8::MAX);
+    std::fs::write(album.join("one.RUNS"), image).unwrap();
+    std::fs::write(album.join("broken.jpg"), "no picture").unwrap();
+    std::fs::write(album.join("notes.txt"), "no picture either").unwrap();
+    let (input, output) = (folder.path().to_str().unwrap(), output.to_str().unwrap());
+    for _ in 0..2 {
+        let said = farm(&["--workers", "1", "--input", input, "--output", output]);
+        assert_eq!((&said["images"], &said["done"]), (&2.into(), &1.into()), "{said}");
+        assert_eq!(said["bad"][0]["file"], "album/broken.jpg", "{said}");
+    }
+    assert!(Path::new(output).join("album/one.RUNS.png").exists());
+    let output = example("farm", &["--input", "/nowhere/at/all"]);
+    assert!(!output.status.success() && text(&output).contains("/nowhere/at/all"), "{}", text(&output));
+}
