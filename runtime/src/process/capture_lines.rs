@@ -259,6 +259,8 @@ fn time_for_bytes(bytes: usize) -> Duration {
 pub struct Tail {
     /// Each cut to what its shown characters can need at most.
     lines: VecDeque<Vec<u8>>,
+    /// The line in which Rust has said why it is about to abort: the backtrace that may follow must not push it out.
+    verdict: Vec<u8>,
 }
 
 impl Tail {
@@ -266,6 +268,9 @@ impl Tail {
     pub fn push(&mut self, piece: Piece<'_>) {
         if piece.continued {
             return;
+        }
+        if is_verdict(piece.bytes) {
+            self.verdict = tail_part(piece.bytes).to_vec();
         }
         // The oldest one's memory is used again: a flood is remembered without allocating.
         let mut line =
@@ -275,7 +280,8 @@ impl Tail {
         self.lines.push_back(line);
     }
 
-    /// The lines as they may be shown, oldest first, ending with the unfinished one; within all limits.
+    /// The lines as they may be shown, oldest first, ending with the unfinished one; within all limits. If Rust has said
+    /// why it aborts, that line is among them.
     pub fn shown(&self, unfinished: Option<&[u8]>) -> Vec<String> {
         let newest_first =
             unfinished.map(tail_part).into_iter().chain(self.lines.iter().rev().map(Vec::as_slice));
@@ -291,8 +297,20 @@ impl Tail {
             shown.push(text);
         }
         shown.reverse();
+        let verdict = escape(&self.verdict);
+        if !verdict.is_empty() && !shown.contains(&verdict) {
+            if shown.len() == TAIL_LINES {
+                shown.remove(0);
+            }
+            shown.insert(0, verdict);
+        }
         shown
     }
+}
+
+/// Whether Rust says here that it aborts, and why.
+fn is_verdict(line: &[u8]) -> bool {
+    line.starts_with(b"memory allocation of ") || line.ends_with(b" has overflowed its stack")
 }
 
 /// A character has at most four bytes.

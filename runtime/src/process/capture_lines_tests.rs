@@ -185,3 +185,16 @@ proptest! {
         prop_assert_eq!(printed + announced + limit.announce_now(), all);
     }
 }
+
+#[test]
+fn a_long_backtrace_does_not_push_out_why_the_process_aborts() {
+    let mut tail = Tail::default();
+    tail.push(piece("memory allocation of 1048576 bytes failed"));
+    (0..100).for_each(|number| tail.push(piece(&format!("  {number}: some_function"))));
+    let shown = tail.shown(None);
+    assert_eq!(shown.len(), TAIL_LINES);
+    assert_eq!(shown[0], "memory allocation of 1048576 bytes failed");
+    assert_eq!(shown[1], "  81: some_function");
+    tail.push(piece("thread 'main' (7) has overflowed its stack"));
+    assert_eq!(tail.shown(None).last().unwrap(), "thread 'main' (7) has overflowed its stack");
+}
