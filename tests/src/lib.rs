@@ -16,3 +16,7 @@ pub struct WritingActors;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/pools.md")]
+pub struct Pools;
