@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use watertight::pool::TaskError;
+use watertight::pool::{PoolError, TaskError};
 use watertight::prelude::*;
 use watertight::{Exit, Output};
 use watertight_tests::Fault;
@@ -191,11 +191,37 @@ fn tasks_that_may_run_twice_are_tried_again() {
 }
 
 #[test]
-fn under_random_kills_every_item_has_one_outcome_and_only_those_in_hand_fail() {
-    const ITEMS: u64 = 20_000;
+fn workers_that_do_not_start_again_are_given_up_and_nobody_waits_for_them() {
+    /// Fails from its second call on.
+    fn once(path: String) -> Result<()> {
+        std::fs::File::create_new(path)?;
+        Ok(())
+    }
     watertight::test(async |sys: System| {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("mark").to_string_lossy().into_owned();
+        let pool = sys.pool(1).initializer(once, &path).output(Output::Silent).await?;
+        let died = pool.submit(|()| -> u8 { std::process::abort() }, ()).await;
+        assert!(matches!(died, Err(TaskError::Died { .. })), "{died:?}");
+        let waits = pool.submit(|x: u8| x, 1).await;
+        assert!(
+            matches!(waits, Err(TaskError::Pool(PoolError::NoWorkers(_)) | TaskError::Refused(_))),
+            "{waits:?}"
+        );
+        let refused = pool.submit(|x: u8| x, 2).await;
+        assert!(matches!(refused, Err(TaskError::Pool(PoolError::NoWorkers(_)))), "{refused:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn under_random_kills_every_item_has_one_outcome_and_only_those_in_hand_fail() {
+    watertight::test(async |sys: System| {
+        // In full: 100 kills in 100,000 items.
+        let most: u64 = std::env::var("WATERTIGHT_KILLS").map_or(Ok(20), |kills| kills.parse())?;
+        let items = most * 1_000;
         let pool = sys.pool(4).output(Output::Silent).await?;
-        let mut results = pool.map_unordered(|x: u64| x * x, 0..ITEMS).chunk(50);
+        let mut results = pool.map_unordered(|x: u64| x * x, 0..items).chunk(50);
         let killers = sys.list().await?;
         let (mut seen, mut failed, mut kills) = (HashSet::new(), 0, 0);
         while let Some((index, result)) = results.next().await {
@@ -205,7 +231,7 @@ fn under_random_kills_every_item_has_one_outcome_and_only_those_in_hand_fail() {
                 Err(TaskError::Died { .. }) => failed += 1,
                 Err(error) => return Err(error.into()),
             }
-            if index % 1_000 == 0 && kills < 20 {
+            if index % 1_000 == 0 && kills < most {
                 kills += 1;
                 let victim = &killers[index as usize / 1_000 % killers.len()];
                 let pid = sys.info_of(victim.actor).await?.pid;
@@ -214,7 +240,10 @@ fn under_random_kills_every_item_has_one_outcome_and_only_those_in_hand_fail() {
                 }
             }
         }
-        assert_eq!(seen.len() as u64, ITEMS);
+        assert_eq!(seen.len() as u64, items);
+        assert_eq!(kills, most);
+        let restarts: u64 = sys.list().await?.iter().map(|worker| worker.restarts).sum();
+        assert!(restarts >= most / 2, "{restarts} restarts");
         assert!(failed <= kills, "{failed} failed of {kills} kills");
         Ok(())
     });

@@ -193,3 +193,42 @@ fn progress_is_told_to_the_end() {
         Ok(())
     });
 }
+
+/// An actor that has a pool of its own.
+struct Squarer {
+    pool: watertight::Pool,
+}
+
+#[message(reply = Vec<u64>)]
+struct Squares(u64);
+
+impl Actor for Squarer {
+    type Args = usize;
+    type Messages = (Squares,);
+
+    async fn start(workers: usize, cx: &mut Context<Self>) -> Result<Self> {
+        Ok(Squarer { pool: cx.pool(workers).await? })
+    }
+}
+
+impl Handler<Squares> for Squarer {
+    async fn handle(&mut self, Squares(most): Squares, _: &mut Context<Self>) -> Result<Vec<u64>> {
+        Ok(self.pool.map(square, 1..=most).await?)
+    }
+}
+
+#[test]
+fn an_actor_may_have_a_pool_which_ends_with_it() {
+    watertight::test(async |sys: System| {
+        let beside = sys.pool(1).await?;
+        let squarer = sys.spawn::<Squarer>(2).await?;
+        assert_eq!(squarer.ask(Squares(3)).await?, [1, 4, 9]);
+        assert_eq!(sys.list().await?.len(), 4);
+        beside.join().await;
+        sys.kill(&squarer).await?;
+        assert_eq!(squarer.ask(Squares(2)).await?, [1, 4]);
+        sys.stop(&squarer).await?;
+        assert!(sys.list().await?.is_empty());
+        Ok(())
+    });
+}

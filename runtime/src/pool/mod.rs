@@ -24,7 +24,8 @@
 //!
 //! `options.rs` starts a pool. `map.rs` and `submit.rs` turn items into chunks (`chunk.rs`) of a job (`job.rs`) and
 //! outcomes into results. `crew.rs` gives chunks to workers and reads what has become of them (`reading.rs`) from their
-//! boards. `worker.rs` runs in the worker. `watch.rs` ends tasks that take too long.
+//! boards. `worker.rs` runs in the worker. `watch.rs` ends tasks that take too long, `starts.rs` workers
+//! that do not start any more.
 
 #[cfg(feature = "progress-bar")]
 mod bar;
@@ -37,6 +38,7 @@ mod map;
 mod options;
 mod reading;
 mod row;
+mod starts;
 mod stats;
 mod submit;
 mod watch;
@@ -56,6 +58,7 @@ pub use crate::task::Spread;
 use self::crew::Crew;
 use self::feed::Feed;
 use crate::System;
+use crate::actor::{Actor, Context};
 use crate::address::IntoRaw;
 use crate::process::code_reference::{CodeError, CodeReference, assert_captures_nothing};
 use crate::sync::lock;
@@ -75,6 +78,13 @@ impl System {
     /// ```
     pub fn pool(&self, workers: usize) -> Options {
         Options::new(self, workers)
+    }
+}
+
+impl<A: Actor> Context<A> {
+    /// A pool of so many worker processes, which stand under this actor and end with it: see [`System::pool`].
+    pub fn pool(&self, workers: usize) -> Options {
+        Options::new(&System::new(Arc::clone(&self.node)), workers)
     }
 }
 

@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::crew::{Crew, Member};
 use super::error::{MOST_WORKERS, PoolError};
 use super::worker::{Equipment, Run, Worker};
-use super::{Keeper, Pool, watch};
+use super::{Keeper, Pool, starts, watch};
 use crate::System;
 use crate::error::{Result, SpawnError};
 use crate::node::Node;
@@ -21,6 +21,7 @@ use crate::spec::{Backoff, Output, Spec};
 use crate::sync::lock;
 use crate::system;
 use crate::task::{self, Piece};
+use crate::wire::ids::ActorId;
 use crate::wire::passing::Passed;
 
 /// A worker that dies more often than this is given up. A death and the start that follows take 2 ms at least, so that
@@ -131,7 +132,12 @@ impl Options {
         static POOLS: AtomicUsize = AtomicUsize::new(1);
         check_size(self.workers)?;
         let number = POOLS.fetch_add(1, Ordering::Relaxed);
-        let options = Options { name: Some(self.name.unwrap_or_else(|| format!("pool-{number}"))), ..self };
+        let identity = &self.system.node().identity;
+        // Each process counts its own pools, and names are unique in the system.
+        let owner =
+            if identity.actor == ActorId::PROGRAM { String::new() } else { format!("{}.", identity.name) };
+        let name = self.name.clone().unwrap_or_else(|| format!("{owner}pool-{number}"));
+        let options = Options { name: Some(name), ..self };
         let crew = Crew::new(options.system.node());
         let pool = Pool {
             crew: Arc::clone(&crew),
@@ -139,6 +145,7 @@ impl Options {
         };
         options.hire(&crew, options.workers).await?;
         drop(crew.node.runtime.spawn(watch::watch(Arc::downgrade(&crew))));
+        drop(crew.node.runtime.spawn(starts::watch(Arc::downgrade(&crew))));
         Ok(pool)
     }
 
