@@ -23,8 +23,8 @@
 //! # Reading order
 //!
 //! `options.rs` starts a pool. `map.rs` and `submit.rs` turn items into chunks (`chunk.rs`) of a job (`job.rs`) and
-//! outcomes into results. `crew.rs` gives chunks to workers and reads what has become of them (`reading.rs`) from their
-//! boards. `worker.rs` runs in the worker. `watch.rs` ends tasks that take too long, `starts.rs` workers
+//! outcomes into results. `crew.rs` sends chunks to workers, as `state.rs` decides, and `member.rs` reads what has become
+//! of them (`reading.rs`) from their boards. `worker.rs` runs in the worker. `watch.rs` ends tasks that take too long, `starts.rs` workers
 //! that do not start any more.
 
 #[cfg(feature = "progress-bar")]
@@ -35,10 +35,12 @@ mod error;
 mod feed;
 mod job;
 mod map;
+mod member;
 mod options;
 mod reading;
 mod row;
 mod starts;
+mod state;
 mod stats;
 mod submit;
 mod watch;
@@ -272,7 +274,7 @@ impl Pool {
 
     /// Waits until nothing waits or runs. Tasks may still be added, unless the pool is [closed](Self::close).
     pub async fn drain(&self) {
-        self.crew.wait_until(crew::State::is_idle).await;
+        self.crew.wait_until(state::State::is_idle).await;
     }
 
     /// Takes no more tasks, waits for those that it has, and ends the workers. Python's `close` and `join`.

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::crew::{Crew, Member};
+use super::crew::Crew;
 use super::error::{MOST_WORKERS, PoolError};
+use super::member::Member;
 use super::worker::{Equipment, Run, Worker};
 use super::{Keeper, Pool, starts, watch};
 use crate::System;

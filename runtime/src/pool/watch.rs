@@ -3,8 +3,9 @@
 use std::sync::Weak;
 use std::time::Duration;
 
-use super::crew::{Crew, State};
+use super::crew::Crew;
 use super::error::TaskError;
+use super::state::State;
 use crate::clock;
 use crate::process::board::SLOTS;
 use crate::sync::lock;

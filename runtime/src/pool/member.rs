@@ -1,0 +1,214 @@
+//! A worker as its pool sees it: what it has, and what has become of that.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::chunk::Chunk;
+use super::error::TaskError;
+use super::job::Outcome;
+use super::reading::{self, Reading};
+use super::row;
+use super::state::WORTH_TAKING;
+use super::stats::WorkerStats;
+use super::worker::{Beyond, CONTEXTS, Run, Worker};
+use crate::address::Address;
+use crate::process::board::{Board, SLOTS};
+use crate::report::CrashReport;
+use crate::task::Piece;
+use crate::wire::passing::Passed;
+
+/// A worker as its pool sees it.
+pub(super) struct Member {
+    pub(super) number: usize,
+    pub(super) address: Address<Worker>,
+    pub(super) board: Arc<Board>,
+    pub(super) slots: [Option<Flight>; SLOTS],
+    /// Numbers of what it should have of contexts.
+    pub(super) contexts: VecDeque<u64>,
+    /// It gets no more chunks.
+    pub(super) leaving: bool,
+    /// It is being killed, and what its task in hand fails with.
+    pub(super) condemned: Option<Condemned>,
+    pub(super) stats: WorkerStats,
+}
+
+/// A worker that is about to die of a task that must end.
+pub(super) struct Condemned {
+    /// What the task fails with.
+    pub(super) error: TaskError,
+    /// Its process has been sent the signal: what is sent to the worker now goes to its next life.
+    killed: bool,
+}
+
+/// A chunk that a worker has.
+pub(super) struct Flight {
+    pub(super) chunk: Chunk,
+    /// How many of its tasks are still the worker's.
+    pub(super) end: u32,
+    /// When it was sent, in nanoseconds.
+    pub(super) sent: u64,
+}
+
+impl Member {
+    pub(super) fn new(number: usize, address: Address<Worker>, board: Board) -> Member {
+        Member {
+            number,
+            address,
+            board: Arc::new(board),
+            slots: std::array::from_fn(|_| None),
+            contexts: VecDeque::new(),
+            leaving: false,
+            condemned: None,
+            stats: WorkerStats::default(),
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.slots.iter().all(Option::is_none)
+    }
+
+    /// The message for a chunk. What its tasks share goes along unless the worker should have it.
+    pub(super) fn run(&mut self, chunk: &Chunk, slot: usize, with_context: bool) -> Run {
+        let context = chunk.job.context.as_ref().map(|(id, bytes)| {
+            let known = self.contexts.contains(id) && !with_context;
+            if !known {
+                self.contexts.truncate(CONTEXTS - 1);
+                self.contexts.push_front(*id);
+            }
+            (*id, (!known).then(|| Piece(bytes.clone())))
+        });
+        Run {
+            slot: u8::try_from(slot).unwrap_or(0),
+            code: chunk.job.code,
+            context,
+            timed: chunk.job.deadline.is_some(),
+            inputs: Piece(chunk.bytes().to_vec()),
+            descriptors: Passed(chunk.descriptors()),
+        }
+    }
+
+    /// How long what it has not begun of a chunk will take, in nanoseconds.
+    pub(super) fn left(&self, slot: usize) -> u64 {
+        let Some(flight) = &self.slots[slot] else { return 0 };
+        let at = self.board.progress(slot);
+        let tasks = u64::from(at.end.min(flight.end).saturating_sub(at.begun));
+        // Of a job of which nothing is known, each task may be long.
+        tasks * Some(flight.chunk.job.mean()).filter(|mean| *mean > 0).unwrap_or(WORTH_TAKING)
+    }
+
+    /// Takes back what it has not begun of a chunk, but for the first `keep` tasks of that.
+    pub(super) fn take_back(&mut self, slot: usize, keep: u32) -> Option<Chunk> {
+        let flight = self.slots[slot].as_mut()?;
+        let taken = self.board.take_rest(slot, keep);
+        // A board that says more than the worker was given is read when the worker has answered or died.
+        if taken.is_empty() || taken.end > flight.end {
+            return None;
+        }
+        flight.end = taken.start;
+        Some(flight.chunk.part(taken.start, taken.end))
+    }
+
+    /// Its task in hand will fail with `error`.
+    pub(super) fn condemn(&mut self, error: TaskError) {
+        self.condemned = Some(Condemned { error, killed: false });
+    }
+
+    /// Its process has been sent the signal.
+    pub(super) fn was_killed(&mut self) {
+        if let Some(condemned) = &mut self.condemned {
+            condemned.killed = true;
+        }
+        self.may_be_pardoned();
+    }
+
+    /// If its last task was done before the signal came, no death will be told: it goes on in its next life.
+    pub(super) fn may_be_pardoned(&mut self) {
+        if self.is_idle() && self.condemned.as_ref().is_some_and(|condemned| condemned.killed) {
+            self.condemned = None;
+        }
+    }
+}
+
+/// How a worker died.
+pub(super) struct Death {
+    pub(super) report: Option<Box<CrashReport>>,
+    /// What the task in hand fails with, if not with the death itself.
+    pub(super) error: Option<TaskError>,
+}
+
+/// What a chunk has come to.
+pub(super) struct Settled {
+    /// So many tasks have run.
+    pub(super) ran: u32,
+    /// To be run elsewhere, last ones first.
+    pub(super) again: Vec<Chunk>,
+}
+
+/// Gives out the results of a chunk, and what its other tasks fail with.
+pub(super) fn settle(
+    member: &mut Member,
+    slot: usize,
+    flight: &Flight,
+    beyond: Option<Beyond>,
+    death: Option<Death>,
+) -> Settled {
+    let at = member.board.progress(slot);
+    let mut reading = reading::read(at, flight.end, death.is_some(), beyond.is_some());
+    let results = member.board.copy_results(slot, if reading.done > 0 { at.bytes } else { 0 });
+    if !row::has(&results, reading.done) {
+        reading = Reading { done: 0, in_doubt: 0..flight.end, rest: flight.end..flight.end };
+    }
+    let chunk = &flight.chunk;
+    let mut again = Vec::new();
+    if !reading.rest.is_empty() {
+        again.push(chunk.part(reading.rest.start, reading.rest.end));
+    }
+    if let Some(beyond) = beyond.filter(|_| reading.in_doubt.is_empty()) {
+        member.stats.tasks += 1;
+        chunk.job.put(beyond.into_outcome(chunk.first + u64::from(reading.done)));
+    }
+    for task in reading.in_doubt.clone() {
+        member.stats.failed += 1;
+        again.extend(failed(chunk, task, death.as_ref()));
+    }
+    member.stats.tasks += u64::from(reading.done);
+    if reading.done > 0 {
+        chunk.job.put(Outcome::Results { first: chunk.first, tasks: reading.done, bytes: results });
+    }
+    Settled { ran: reading.done, again }
+}
+
+/// A task has no result: it is tried again, or fails.
+fn failed(chunk: &Chunk, task: u32, death: Option<&Death>) -> Option<Chunk> {
+    let mut one = chunk.part(task, task + 1);
+    one.attempts = one.attempts.saturating_add(1);
+    let own = death.and_then(|death| death.error.clone());
+    let report = death.and_then(|death| death.report.clone());
+    if own.is_none() && report.is_some() && one.attempts <= chunk.job.retries && !chunk.job.is_cancelled() {
+        return Some(one);
+    }
+    let error = match (own, report) {
+        (Some(error), _) => error,
+        (None, Some(report)) => TaskError::Died { report, attempts: one.attempts },
+        (None, None) => TaskError::Refused("its account of what it ran cannot be true".into()),
+    };
+    fail(&one, 0..1, &error);
+    None
+}
+
+/// These tasks of a chunk have no result.
+pub(super) fn fail(chunk: &Chunk, tasks: std::ops::Range<u32>, error: &TaskError) {
+    for task in tasks {
+        chunk.job.put(Outcome::Failed { task: chunk.first + u64::from(task), error: error.clone() });
+    }
+}
+
+impl Beyond {
+    fn into_outcome(self, task: u64) -> Outcome {
+        Outcome::Single { task, bytes: self.row.0, descriptors: self.descriptors.0 }
+    }
+}
+
+#[cfg(test)]
+#[path = "member_tests.rs"]
+mod tests;
