@@ -163,7 +163,7 @@ fn a_task_that_never_ends_is_ended_by_its_deadline_and_no_other_is() {
         let outcomes = pool.map_each(work, items).await;
         for (index, outcome) in outcomes.iter().enumerate() {
             match (index, outcome) {
-                (30, Err(TaskError::Deadline { .. })) | (_, Ok(2)) => {}
+                (30, Err(TaskError::Deadline { report: Some(_), .. })) | (_, Ok(2)) => {}
                 other => return Err(watertight::Error::new(format!("{other:?}"))),
             }
         }

@@ -50,6 +50,10 @@ fn every_form_of_map_gives_every_item_once() {
         let context = vec![10, 20, 30];
         let picked = pool.map_with(&context, |list: &Vec<u32>, at: usize| list[at], [2, 0, 1]);
         assert_eq!(picked.await?, [30, 10, 20]);
+        let picked = pool.map_with(&context, |list: &Vec<u32>, at: usize| list[at], [1, 7, 0]).each().await;
+        assert!(matches!(picked[..], [Ok(20), Err(TaskError::Died { .. }), Ok(10)]), "{picked:?}");
+        let mut sums = pool.starmap(|a: u32, b: u32| a + b, [(1, 2), (3, 4)]).ordered();
+        assert_eq!((sums.next().await.unwrap()?, sums.next().await.unwrap()?), (3, 7));
         Ok(())
     });
 }

@@ -24,6 +24,8 @@ pub enum TaskError {
     Deadline {
         /// How long it may run.
         limit: Duration,
+        /// What is known of the death of its worker.
+        report: Option<Box<CrashReport>>,
     },
     /// It was cancelled.
     #[error("the task was cancelled")]
@@ -47,7 +49,7 @@ impl TaskError {
     /// The report of the death that ended the task, if one did.
     pub fn report(&self) -> Option<&CrashReport> {
         match self {
-            TaskError::Died { report, .. } => Some(report),
+            TaskError::Died { report, .. } | TaskError::Deadline { report: Some(report), .. } => Some(report),
             _ => None,
         }
     }

@@ -78,6 +78,24 @@ settings!(Each, 0);
 settings!(Unordered, 0);
 settings!(Ordered, feed);
 
+impl<I: Iterator, R> Map<I, R> {
+    /// Instead a result or an error for each item, as [`map_each`](super::Pool::map_each): of a map with a context, or of
+    /// a starmap.
+    pub fn each(self) -> Each<I, R> {
+        Each(self.0)
+    }
+
+    /// Instead a stream of results as they come, as [`map_unordered`](super::Pool::map_unordered).
+    pub fn unordered(self) -> Unordered<I, R> {
+        Unordered(self.0)
+    }
+
+    /// Instead a stream of results in order, as [`map_ordered`](super::Pool::map_ordered).
+    pub fn ordered(self) -> Ordered<I, R> {
+        Ordered::new(self.0)
+    }
+}
+
 impl<I, R> IntoFuture for Map<I, R>
 where
     I: Iterator + 'static,

@@ -188,6 +188,7 @@ fn failed(chunk: &Chunk, task: u32, death: Option<&Death>) -> Option<Chunk> {
         return Some(one);
     }
     let error = match (own, report) {
+        (Some(TaskError::Deadline { limit, .. }), report) => TaskError::Deadline { limit, report },
         (Some(error), _) => error,
         (None, Some(report)) => TaskError::Died { report, attempts: one.attempts },
         (None, None) => TaskError::Refused("its account of what it ran cannot be true".into()),

@@ -70,7 +70,8 @@ fn look(
         }
     }
     *suspects = found;
-    let late =
-        condemned.into_iter().map(|(index, limit)| state.condemn(index, TaskError::Deadline { limit }));
+    let late = condemned
+        .into_iter()
+        .map(|(index, limit)| state.condemn(index, TaskError::Deadline { limit, report: None }));
     (next, late.collect())
 }
