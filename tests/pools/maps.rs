@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use watertight::pool::{PoolError, TaskError};
@@ -184,13 +185,13 @@ fn workers_are_replaced_after_so_many_tasks() {
 fn progress_is_told_to_the_end() {
     watertight::test(async |sys: System| {
         let pool = sys.pool(2).await?;
-        let last = Rc::new(RefCell::new(None));
-        let heard = Rc::clone(&last);
+        let last = Arc::new(Mutex::new(None));
+        let heard = Arc::clone(&last);
         let map =
-            pool.map(square, 0..1_000).on_progress(move |progress| *heard.borrow_mut() = Some(progress));
+            pool.map(square, 0..1_000).on_progress(move |progress| *heard.lock().unwrap() = Some(progress));
         assert_eq!(map.total(), Some(1_000));
         map.await?;
-        let last = last.borrow().unwrap();
+        let last = last.lock().unwrap().unwrap();
         assert_eq!((last.done, last.failed, last.total), (1_000, 0, Some(1_000)));
         let stats = pool.stats();
         assert_eq!(stats.iter().map(|worker| worker.tasks).sum::<u64>(), 1_000);
@@ -233,6 +234,18 @@ fn an_actor_may_have_a_pool_which_ends_with_it() {
         assert_eq!(squarer.ask(Squares(2)).await?, [1, 4]);
         sys.stop(&squarer).await?;
         assert!(sys.list().await?.is_empty());
+        Ok(())
+    });
+}
+
+#[test]
+fn a_map_may_run_in_a_task_of_its_own() {
+    watertight::test(async |sys: System| {
+        let pool = sys.pool(2).await?;
+        let beside = pool.clone();
+        let task = tokio::spawn(async move { beside.map(square, 0..100).await });
+        assert_eq!(pool.map(square, [5]).await?, [25]);
+        assert_eq!(task.await??.len(), 100);
         Ok(())
     });
 }

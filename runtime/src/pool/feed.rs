@@ -45,7 +45,7 @@ pub(super) struct Feed<I, R> {
     /// A failure behind a row of results.
     stashed: Option<(u64, TaskError)>,
     began: Instant,
-    on_progress: Option<Box<dyn FnMut(Progress)>>,
+    on_progress: Option<Box<dyn FnMut(Progress) + Send>>,
     reported: Instant,
     result: PhantomData<fn() -> R>,
 }
@@ -116,7 +116,7 @@ impl<I: Iterator, R> Feed<I, R> {
         self.chunk = Some(tasks.max(1) as u64);
     }
 
-    pub(super) fn set_on_progress(&mut self, call: Box<dyn FnMut(Progress)>) {
+    pub(super) fn set_on_progress(&mut self, call: Box<dyn FnMut(Progress) + Send>) {
         self.on_progress = Some(call);
     }
 

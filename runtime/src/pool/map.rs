@@ -1,9 +1,9 @@
 //! The forms of a map: collected, one by one, in order or as they come.
 
 use std::collections::BTreeMap;
-use std::future::{Future, IntoFuture, poll_fn};
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use serde::{Serialize, de::DeserializeOwned};
@@ -19,15 +19,23 @@ const AHEAD: u64 = 65_536;
 
 /// A map whose results are collected; await it. From [`Pool::map`](super::Pool::map).
 #[must_use = "a map runs when it is awaited"]
-pub struct Map<I: Iterator, R>(pub(super) Feed<I, R>);
+pub struct Map<I: Iterator, R> {
+    feed: Feed<I, R>,
+    results: InOrder<R>,
+}
 
 /// A map whose results and errors are collected; await it. From [`Pool::map_each`](super::Pool::map_each).
 #[must_use = "a map runs when it is awaited"]
-pub struct Each<I: Iterator, R>(pub(super) Feed<I, R>);
+pub struct Each<I: Iterator, R> {
+    feed: Feed<I, R>,
+    results: InOrder<Result<R, TaskError>>,
+}
 
 /// Results as they come; a stream. From [`Pool::map_unordered`](super::Pool::map_unordered).
 #[must_use = "a stream runs when it is polled"]
-pub struct Unordered<I: Iterator, R>(pub(super) Feed<I, R>);
+pub struct Unordered<I: Iterator, R> {
+    feed: Feed<I, R>,
+}
 
 /// Results in the order of their items; a stream. From [`Pool::map_ordered`](super::Pool::map_ordered).
 #[must_use = "a stream runs when it is polled"]
@@ -38,30 +46,30 @@ pub struct Ordered<I: Iterator, R> {
 }
 
 macro_rules! settings {
-    ($name:ident, $($feed:tt)+) => {
+    ($name:ident) => {
         impl<I: Iterator, R> $name<I, R> {
             /// Sends so many items at a time. Default: as many as take about 2 ms, found as the map goes on.
             pub fn chunk(mut self, items: usize) -> Self {
-                self.$($feed)+.set_chunk(items);
+                self.feed.set_chunk(items);
                 self
             }
 
             /// Calls `call` with how far it is: ten times a second at most, and at the end.
-            pub fn on_progress(mut self, call: impl FnMut(Progress) + 'static) -> Self {
-                self.$($feed)+.set_on_progress(Box::new(call));
+            pub fn on_progress(mut self, call: impl FnMut(Progress) + Send + 'static) -> Self {
+                self.feed.set_on_progress(Box::new(call));
                 self
             }
 
             /// Shows a progress bar on standard error: items, rate, and how long the rest takes.
             #[cfg(feature = "progress-bar")]
             pub fn progress_bar(self) -> Self {
-                let bar = super::bar::Bar::new(self.$($feed)+.total());
+                let bar = super::bar::Bar::new(self.feed.total());
                 self.on_progress(move |progress| bar.show(&progress))
             }
 
             /// How many items there are, if the iterator knows.
             pub fn total(&self) -> Option<u64> {
-                self.$($feed)+.total()
+                self.feed.total()
             }
         }
 
@@ -73,74 +81,84 @@ macro_rules! settings {
     };
 }
 
-settings!(Map, 0);
-settings!(Each, 0);
-settings!(Unordered, 0);
-settings!(Ordered, feed);
+settings!(Map);
+settings!(Each);
+settings!(Unordered);
+settings!(Ordered);
 
 impl<I: Iterator, R> Map<I, R> {
     /// Instead a result or an error for each item, as [`map_each`](super::Pool::map_each): of a map with a context, or of
     /// a starmap.
     pub fn each(self) -> Each<I, R> {
-        Each(self.0)
+        Each::new(self.feed)
     }
 
     /// Instead a stream of results as they come, as [`map_unordered`](super::Pool::map_unordered).
     pub fn unordered(self) -> Unordered<I, R> {
-        Unordered(self.0)
+        Unordered::new(self.feed)
     }
 
     /// Instead a stream of results in order, as [`map_ordered`](super::Pool::map_ordered).
     pub fn ordered(self) -> Ordered<I, R> {
-        Ordered::new(self.0)
+        Ordered::new(self.feed)
     }
 }
 
-impl<I, R> IntoFuture for Map<I, R>
+impl<I: Iterator, R> Map<I, R> {
+    pub(super) fn new(feed: Feed<I, R>) -> Self {
+        Map { results: InOrder::new(feed.total()), feed }
+    }
+}
+
+impl<I: Iterator, R> Each<I, R> {
+    pub(super) fn new(feed: Feed<I, R>) -> Self {
+        Each { results: InOrder::new(feed.total()), feed }
+    }
+}
+
+impl<I: Iterator, R> Unordered<I, R> {
+    pub(super) fn new(feed: Feed<I, R>) -> Self {
+        Unordered { feed }
+    }
+}
+
+impl<I, R> Future for Map<I, R>
 where
-    I: Iterator + 'static,
+    I: Iterator,
     I::Item: Serialize,
-    R: DeserializeOwned + 'static,
+    R: DeserializeOwned,
 {
     type Output = Result<Vec<R>, MapError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output>>>;
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let mut feed = self.0;
-            let mut results = InOrder::new(feed.total());
-            while let Some(row) = poll_fn(|cx| feed.poll_row(cx)).await {
-                match row {
-                    Row::Results(first, row) => results.put(first, row),
-                    Row::Failed(index, error) => return Err(MapError { index, error }),
-                }
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match ready!(self.feed.poll_row(cx)) {
+                Some(Row::Results(first, row)) => self.results.put(first, row),
+                Some(Row::Failed(index, error)) => return Poll::Ready(Err(MapError { index, error })),
+                None => return Poll::Ready(Ok(self.results.take())),
             }
-            Ok(results.into_vec())
-        })
+        }
     }
 }
 
-impl<I, R> IntoFuture for Each<I, R>
+impl<I, R> Future for Each<I, R>
 where
-    I: Iterator + 'static,
+    I: Iterator,
     I::Item: Serialize,
-    R: DeserializeOwned + 'static,
+    R: DeserializeOwned,
 {
     type Output = Vec<Result<R, TaskError>>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output>>>;
 
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let mut feed = self.0;
-            let mut results = InOrder::new(feed.total());
-            while let Some(row) = poll_fn(|cx| feed.poll_row(cx)).await {
-                match row {
-                    Row::Results(first, row) => results.put(first, row.into_iter().map(Ok).collect()),
-                    Row::Failed(index, error) => results.put(index, vec![Err(error)]),
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match ready!(self.feed.poll_row(cx)) {
+                Some(Row::Results(first, row)) => {
+                    self.results.put(first, row.into_iter().map(Ok).collect());
                 }
+                Some(Row::Failed(index, error)) => self.results.put(index, vec![Err(error)]),
+                None => return Poll::Ready(self.results.take()),
             }
-            results.into_vec()
-        })
+        }
     }
 }
 
@@ -170,13 +188,16 @@ impl<R> InOrder<R> {
         }
     }
 
-    fn into_vec(mut self) -> Vec<R> {
-        self.results.extend(self.early.into_values().flatten());
-        self.results
+    fn take(&mut self) -> Vec<R> {
+        let early = std::mem::take(&mut self.early);
+        self.results.extend(early.into_values().flatten());
+        std::mem::take(&mut self.results)
     }
 }
 
 // Nothing in them is pinned in place.
+impl<I: Iterator, R> Unpin for Map<I, R> {}
+impl<I: Iterator, R> Unpin for Each<I, R> {}
 impl<I: Iterator, R> Unpin for Unordered<I, R> {}
 impl<I: Iterator, R> Unpin for Ordered<I, R> {}
 
@@ -189,7 +210,7 @@ where
     type Item = (u64, Result<R, TaskError>);
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll(cx, ALL)
+        self.feed.poll(cx, ALL)
     }
 }
 
@@ -201,7 +222,7 @@ where
 {
     /// The next one; `None` at the end.
     pub async fn next(&mut self) -> Option<(u64, Result<R, TaskError>)> {
-        poll_fn(|cx| self.0.poll(cx, ALL)).await
+        poll_fn(|cx| self.feed.poll(cx, ALL)).await
     }
 }
 
@@ -228,7 +249,7 @@ where
             }
             // Those that came early count as under way until they are given out.
             let most = AHEAD.saturating_sub(self.early.len() as u64).max(1);
-            match std::task::ready!(self.feed.poll(cx, most)) {
+            match ready!(self.feed.poll(cx, most)) {
                 Some((index, result)) => drop(self.early.insert(index, result)),
                 None => return Poll::Ready(None),
             }

@@ -118,7 +118,7 @@ impl Pool {
         I: IntoIterator<Item = T>,
     {
         const { assert_captures_nothing::<F>() }
-        Map(self.feed(task::code(f), None, items))
+        Map::new(self.feed(task::code(f), None, items))
     }
 
     /// As [`map`](Self::map), of a function that takes the parts of each item as its arguments. Python's `Pool.starmap`.
@@ -141,7 +141,7 @@ impl Pool {
         I: IntoIterator<Item = T>,
     {
         const { assert_captures_nothing::<F>() }
-        Map(self.feed(task::code_star(f), None, items))
+        Map::new(self.feed(task::code_star(f), None, items))
     }
 
     /// As [`map`](Self::map), of a function that also takes a `context`, which is sent once to each worker.
@@ -161,8 +161,8 @@ impl Pool {
             .map_err(|error| PoolError::Context(error.to_string()))
             .map(|bytes| Some((self.crew.next_context(), bytes)));
         match context {
-            Ok(context) => Map(self.feed(task::code_with(f), context, items)),
-            Err(error) => Map(Feed::refused(self, error, items.into_iter())),
+            Ok(context) => Map::new(self.feed(task::code_with(f), context, items)),
+            Err(error) => Map::new(Feed::refused(self, error, items.into_iter())),
         }
     }
 
@@ -175,7 +175,7 @@ impl Pool {
         I: IntoIterator<Item = T>,
     {
         const { assert_captures_nothing::<F>() }
-        Each(self.feed(task::code(f), None, items))
+        Each::new(self.feed(task::code(f), None, items))
     }
 
     /// A stream of the items' numbers and results, each as soon as it is there. Items are taken from the iterator as
@@ -188,7 +188,7 @@ impl Pool {
         I: IntoIterator<Item = T>,
     {
         const { assert_captures_nothing::<F>() }
-        Unordered(self.feed(task::code(f), None, items))
+        Unordered::new(self.feed(task::code(f), None, items))
     }
 
     /// A stream of the results in the order of the items. Items are taken from the iterator as results are taken from
