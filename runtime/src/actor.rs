@@ -1,5 +1,6 @@
 //! What an actor is: state in a process of its own, and a handler for each of its messages.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -90,6 +91,8 @@ pub struct Context<A: Actor> {
     pub(crate) stopping: bool,
     /// What `start` wants known.
     pub(crate) info: Option<Vec<u8>>,
+    /// The links of which a [`SenderEnded`](crate::SenderEnded) will come.
+    pub(crate) watched_senders: HashSet<LinkId>,
     pub(crate) actor: PhantomData<fn(A)>,
 }
 

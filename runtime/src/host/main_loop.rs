@@ -1,6 +1,7 @@
 //! The loop in which an actor lives: one message after another, each recorded before it is decoded and settled after
 //! its reply has reached the kernel.
 
+use std::collections::HashSet;
 use std::future::poll_fn;
 use std::io::Write;
 use std::marker::PhantomData;
@@ -113,6 +114,7 @@ async fn live<A: Actor>(start: Ready, recorder: Arc<Recorder>, turn: &Arc<Turn>)
         body: Vec::new(),
         stopping: false,
         info: None,
+        watched_senders: HashSet::new(),
         actor: PhantomData,
     };
     let mut actor = match begin::<A>(ticket.arguments, &mut cx).await {
@@ -163,6 +165,10 @@ async fn serve<A: Actor>(actor: &mut A, cx: &mut Context<A>, mut mailbox: Mailbo
             Next::Notice(Notice::Down(down)) => own::<A, _>(actor, cx, &mut mailbox, &down).await,
             Next::Notice(Notice::Membership(membership)) => {
                 own::<A, _>(actor, cx, &mut mailbox, &*membership).await;
+            }
+            Next::Notice(Notice::SenderEnded(ended)) => {
+                cx.watched_senders.remove(&LinkId(ended.sender));
+                own::<A, _>(actor, cx, &mut mailbox, &ended).await;
             }
             Next::Stop => return false,
             Next::Lost => leave(0),

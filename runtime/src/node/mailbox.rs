@@ -16,6 +16,7 @@ use super::Node;
 use super::incoming::{InLink, LinkError, Parts};
 use crate::event::{Down, Membership};
 use crate::process::recorder::IncomingRow;
+use crate::sender::SenderEnded;
 use crate::spec::Window;
 use crate::sync::lock;
 use crate::wire::control::{ThirdPartyReply, ToSupervisor};
@@ -56,6 +57,8 @@ pub(crate) enum Notice {
     Down(Down),
     /// A watched group has got or lost a member.
     Membership(Box<Membership>),
+    /// The life that sent on a watched link has ended.
+    SenderEnded(SenderEnded),
 }
 
 /// A link that a sender has been given to this process.
