@@ -26,6 +26,22 @@
 //! }
 //! ```
 
+pub mod barrier;
+pub mod condition;
+pub mod counter;
+pub mod event;
+mod handle;
+pub mod key_value;
+pub mod lock;
+pub mod namespace;
+mod permits;
+pub mod pubsub;
+pub mod queue;
+pub mod semaphore;
 pub mod table;
 pub mod tally;
 pub mod ticker;
+pub mod value;
+mod waiting;
+
+pub use handle::{FOREVER, Home, SharedError, TypedSpec};

@@ -67,9 +67,9 @@ mod process;
 mod program;
 pub mod reply;
 pub mod report;
+mod sender;
 #[cfg(test)]
 mod simulation;
-mod sender;
 pub mod spec;
 mod supervisor;
 mod sync;
