@@ -4,10 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::actor::{Actor, Context};
 use crate::message::{Includes, Message, MessageKey};
-use crate::node::mailbox::{Arrival, Notice};
-use crate::wire::ids::ActorId;
+use crate::wire::ids::{ActorId, LinkId};
 
-/// A process that was watched with [`Context::watch_sender`] has ended. Handled behind everything that it had sent.
+/// The link of what the runtime itself tells.
+const NOBODY: LinkId = LinkId(0);
+
+/// A process that was watched with [`Context::watch_sender`] has ended. Handled behind everything that it had sent, and
+/// before what a next life of the same actor sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SenderEnded {
     /// The number that `watch_sender` returned.
@@ -30,7 +33,8 @@ impl<A: Actor> Context<A> {
     /// [`monitor`](Self::monitor) it needs no address, waits for nothing, cannot miss a life that has ended meanwhile,
     /// and sees programs too. The number is the same for everything that one life of a sender sends here, and no other
     /// life ever has it. Saying it again changes nothing. It holds for this incarnation of the receiver: the next one
-    /// has to watch anew.
+    /// has to watch anew. What the runtime itself tells, a [`Down`](crate::Down) for one, has no sender: that is 0, which
+    /// never ends.
     ///
     /// ```no_run
     /// use std::collections::BTreeSet;
@@ -63,12 +67,10 @@ impl<A: Actor> Context<A> {
         A::Messages: Includes<SenderEnded, P>,
     {
         let link = self.current.link;
-        if self.watched_senders.insert(link) {
-            let ended = SenderEnded { sender: link.0, actor: self.current.sender };
-            // It is put behind everything that this link carries, and a link ends with the life that sends on it. The
-            // link is here, because its message is in hand; should it be heard out before this arrives, then the notice
-            // is due at once.
-            self.node.arrive(Arrival::Notice(Notice::SenderEnded(ended), Some(link)));
+        if link != NOBODY && self.watched_senders.insert(link) {
+            // When the handler has returned, the loop puts it behind everything that this link carries; and a link ends
+            // with the life that sends on it.
+            self.new_watch = Some(SenderEnded { sender: link.0, actor: self.current.sender });
         }
         link.0
     }

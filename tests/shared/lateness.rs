@@ -8,6 +8,21 @@ use watertight_actors::queue::{Queue, QueueError};
 use super::user::{Begin, Deed, Said, begins, ends, users};
 use super::*;
 
+/// Finds the wait that is as long as what is waited for takes: there both ends win now and then.
+struct Edge {
+    wait: Duration,
+}
+
+impl Edge {
+    fn new() -> Self {
+        Edge { wait: Duration::from_micros(500) }
+    }
+
+    fn came(&mut self, in_time: bool) {
+        self.wait = if in_time { self.wait * 19 / 20 } else { self.wait * 6 / 5 };
+    }
+}
+
 #[test]
 fn a_wait_that_is_over_leaves_no_ghost_in_the_line() {
     watertight::test(async |sys| {
@@ -87,14 +102,15 @@ fn a_grant_at_the_very_moment_of_the_deadline_is_had_or_given_back() {
         let lock = Lock::start(&sys).await?;
         let queue = Queue::<u64>::start(&sys, 10).await?;
         let (mut had, mut late) = (0, 0);
+        let mut edge = Edge::new();
         for round in 0..300_u64 {
             let guard = lock.acquire().await?;
-            // Around the time that the word to and fro takes, so that both ends win now and then.
-            let wait = Duration::from_micros(50 + 5 * (round % 100));
+            let wait = edge.wait;
             let (acquired, got, ()) =
                 tokio::join!(lock.acquire_within(wait), queue.get_within(wait), async {
                     let _ = tokio::join!(guard.release(), queue.put(round));
                 });
+            edge.came(acquired.is_ok());
             match acquired {
                 Ok(_) => had += 1,
                 Err(SharedError::Deadline) => late += 1,
@@ -176,17 +192,22 @@ fn a_barrier_counts_whoever_was_there_and_tells_it_so() {
     watertight::test(async |sys| {
         let barrier = Barrier::start(&sys, 2).await?;
         let (mut passed, mut broken) = (0, 0);
-        for round in 0..200_u64 {
-            let wait = Duration::from_micros(50 + 5 * (round % 100));
-            match tokio::join!(barrier.wait_within(wait), barrier.wait()) {
+        let mut edge = Edge::new();
+        for _ in 0..500 {
+            let patient = barrier.wait_within(Duration::from_millis(50));
+            let waited = tokio::join!(barrier.wait_within(edge.wait), patient);
+            edge.came(waited.0.is_ok());
+            match waited {
                 (Ok(one), Ok(other)) => {
                     assert_eq!(one + other, 1);
                     passed += 1;
                 }
-                (Err(BarrierError::Shared(SharedError::Deadline)), Err(_)) => broken += 1,
+                (Err(BarrierError::Shared(SharedError::Deadline)), Err(_)) => {
+                    broken += 1;
+                    barrier.reset().await?;
+                }
                 other => panic!("one has passed, and the other has not: {other:?}"),
             }
-            barrier.reset().await?;
         }
         println!("passed {passed}, broke {broken}");
         Ok(())

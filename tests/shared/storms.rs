@@ -176,6 +176,7 @@ async fn queue_storm(sys: System, leases: bool, seed: u64) -> Result<()> {
     let count = noted.len() as u64;
     if leases {
         assert_eq!(account.lost, 0);
+        assert!(account.abandoned <= 1, "three deaths in a row with one item are rare: {account:?}");
         assert!(missing <= account.abandoned, "{missing} of the program's items are missing");
         assert!(twice <= account.returned, "{twice} were noted twice");
         assert!(count + account.abandoned >= account.put && count <= account.put);

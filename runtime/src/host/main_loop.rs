@@ -115,6 +115,7 @@ async fn live<A: Actor>(start: Ready, recorder: Arc<Recorder>, turn: &Arc<Turn>)
         stopping: false,
         info: None,
         watched_senders: HashSet::new(),
+        new_watch: None,
         actor: PhantomData,
     };
     let mut actor = match begin::<A>(ticket.arguments, &mut cx).await {
@@ -215,6 +216,9 @@ async fn one<A: Actor>(actor: &mut A, cx: &mut Context<A>, mailbox: &mut Mailbox
     let current = cx.current;
     handle(message, actor, cx, mailbox, Some((current.link, current.sequence))).await;
     // The place is kept while its message is in hand, so it is still the same link.
+    if let Some(ended) = cx.new_watch.take() {
+        mailbox.tell_behind(place, Notice::SenderEnded(ended));
+    }
     let Some(link) = mailbox.link(place) else { return };
     match cx.reply {
         ReplyState::Made(status) => link.reply(current.sequence, status, &cx.body, true),

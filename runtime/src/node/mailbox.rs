@@ -223,6 +223,13 @@ impl Mailbox {
         self.links.get_mut(place)?.as_mut().map(|place| &mut place.link)
     }
 
+    /// Something to be told behind everything that the link at that place carries, when it has ended.
+    pub(crate) fn tell_behind(&mut self, place: usize, notice: Notice) {
+        if let Some(Some(place)) = self.links.get_mut(place) {
+            place.notices.push(notice);
+        }
+    }
+
     /// There is no whole message at that place now.
     pub(crate) fn exhausted(&mut self, place: usize) {
         self.turn = 0;
