@@ -92,6 +92,14 @@ fn readers_share_all_lines_although_one_dies() {
 }
 
 #[test]
+fn shared_things_lose_no_job_with_a_worker_that_dies() {
+    let said = succeeds("shared", &[]);
+    assert!(said.contains("dies with job 7 and the printer in its hands"), "{said}");
+    assert!(said.contains("20 jobs put, 20 done, 1 came back"), "{said}");
+    assert!(said.contains("20 printed, and the printer is free: true"), "{said}");
+}
+
+#[test]
 fn the_stability_claim_holds() {
     let said = succeeds("stability", &[]);
     assert!(said.contains("stability claim holds"), "{said}");

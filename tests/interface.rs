@@ -31,6 +31,8 @@ mod names;
 mod process_groups;
 #[path = "interface/replies.rs"]
 mod replies;
+#[path = "interface/senders.rs"]
+mod senders;
 #[path = "interface/specs.rs"]
 mod specs;
 #[path = "interface/systems.rs"]

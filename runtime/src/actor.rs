@@ -1,5 +1,6 @@
 //! What an actor is: state in a process of its own, and a handler for each of its messages.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::group::Group;
 use crate::message::{Includes, Message, Protocol};
 use crate::node::Node;
 use crate::reply::ReplyTo;
+use crate::sender::SenderEnded;
 use crate::spec::Spec;
 use crate::system;
 use crate::wire::codec::{self, EncodeError};
@@ -90,6 +92,10 @@ pub struct Context<A: Actor> {
     pub(crate) stopping: bool,
     /// What `start` wants known.
     pub(crate) info: Option<Vec<u8>>,
+    /// The links of which a [`SenderEnded`](crate::SenderEnded) will come.
+    pub(crate) watched_senders: HashSet<LinkId>,
+    /// Of the message in hand, if its sender was not watched before.
+    pub(crate) new_watch: Option<SenderEnded>,
     pub(crate) actor: PhantomData<fn(A)>,
 }
 

@@ -50,6 +50,7 @@ pub mod address;
 pub mod administration;
 mod clock;
 mod delivery;
+mod encoded;
 pub mod error;
 pub mod event;
 pub mod function_process;
@@ -66,6 +67,7 @@ mod process;
 mod program;
 pub mod reply;
 pub mod report;
+mod sender;
 #[cfg(test)]
 mod simulation;
 pub mod spec;
@@ -78,6 +80,7 @@ mod wire;
 pub use actor::{Actor, Context, Handler, Timer};
 pub use address::{Address, DEFAULT_DEADLINE, Recipient};
 pub use administration::{ChildCount, NodeInfo, SpecInfo, SupervisionTree};
+pub use encoded::Encoded;
 pub use error::{
     AdministrationError, AskError, Error, Executed, Result, SpawnError, SystemError, TellError, Unreachable,
 };
@@ -90,6 +93,7 @@ pub use message::{Message, MessageKey};
 pub use pool::Pool;
 pub use reply::ReplyTo;
 pub use report::{CrashReport, Exit};
+pub use sender::SenderEnded;
 pub use spec::{Backoff, Intensity, Output, Restart, Shutdown, Spec};
 pub use system::{Events, System, attach, run, test};
 pub use watertight_macros::{data, message};

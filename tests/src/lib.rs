@@ -14,6 +14,10 @@ pub use specimen::{Fault, Specimen};
 pub struct WritingActors;
 
 #[cfg(doctest)]
+#[doc = include_str!("../../docs/shared.md")]
+pub struct Shared;
+
+#[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;
 

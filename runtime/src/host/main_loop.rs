@@ -1,6 +1,7 @@
 //! The loop in which an actor lives: one message after another, each recorded before it is decoded and settled after
 //! its reply has reached the kernel.
 
+use std::collections::HashSet;
 use std::future::poll_fn;
 use std::io::Write;
 use std::marker::PhantomData;
@@ -113,6 +114,8 @@ async fn live<A: Actor>(start: Ready, recorder: Arc<Recorder>, turn: &Arc<Turn>)
         body: Vec::new(),
         stopping: false,
         info: None,
+        watched_senders: HashSet::new(),
+        new_watch: None,
         actor: PhantomData,
     };
     let mut actor = match begin::<A>(ticket.arguments, &mut cx).await {
@@ -164,6 +167,10 @@ async fn serve<A: Actor>(actor: &mut A, cx: &mut Context<A>, mut mailbox: Mailbo
             Next::Notice(Notice::Membership(membership)) => {
                 own::<A, _>(actor, cx, &mut mailbox, &*membership).await;
             }
+            Next::Notice(Notice::SenderEnded(ended)) => {
+                cx.watched_senders.remove(&LinkId(ended.sender));
+                own::<A, _>(actor, cx, &mut mailbox, &ended).await;
+            }
             Next::Stop => return false,
             Next::Lost => leave(0),
         }
@@ -209,6 +216,9 @@ async fn one<A: Actor>(actor: &mut A, cx: &mut Context<A>, mailbox: &mut Mailbox
     let current = cx.current;
     handle(message, actor, cx, mailbox, Some((current.link, current.sequence))).await;
     // The place is kept while its message is in hand, so it is still the same link.
+    if let Some(ended) = cx.new_watch.take() {
+        mailbox.tell_behind(place, Notice::SenderEnded(ended));
+    }
     let Some(link) = mailbox.link(place) else { return };
     match cx.reply {
         ReplyState::Made(status) => link.reply(current.sequence, status, &cx.body, true),

@@ -16,6 +16,7 @@ use super::Node;
 use super::incoming::{InLink, LinkError, Parts};
 use crate::event::{Down, Membership};
 use crate::process::recorder::IncomingRow;
+use crate::sender::SenderEnded;
 use crate::spec::Window;
 use crate::sync::lock;
 use crate::wire::control::{ThirdPartyReply, ToSupervisor};
@@ -56,6 +57,8 @@ pub(crate) enum Notice {
     Down(Down),
     /// A watched group has got or lost a member.
     Membership(Box<Membership>),
+    /// The life that sent on a watched link has ended.
+    SenderEnded(SenderEnded),
 }
 
 /// A link that a sender has been given to this process.
@@ -218,6 +221,13 @@ impl Mailbox {
     /// The link at a place that [`Next::Link`] named.
     pub(crate) fn link(&mut self, place: usize) -> Option<&mut InLink> {
         self.links.get_mut(place)?.as_mut().map(|place| &mut place.link)
+    }
+
+    /// Something to be told behind everything that the link at that place carries, when it has ended.
+    pub(crate) fn tell_behind(&mut self, place: usize, notice: Notice) {
+        if let Some(Some(place)) = self.links.get_mut(place) {
+            place.notices.push(notice);
+        }
     }
 
     /// There is no whole message at that place now.
