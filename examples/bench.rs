@@ -3,7 +3,7 @@
 //! ```text
 //! cargo run --release --example bench                     # everything, about a minute
 //! cargo run --release --example bench -- --quick          # everything, roughly, in about ten seconds
-//! cargo run --release --example bench -- ask restart      # some of it: ask, tell, start, restart, memory, many, pool
+//! cargo run --release --example bench -- ask restart      # some of it: ask, tell, blob, start, restart, memory, many, pool
 //! cargo run --release --example bench -- --json           # a JSON object per line instead of a table
 //! cargo run --release --example bench -- --assert         # exit code 1 if a bound is missed
 //! ```
@@ -14,6 +14,8 @@
 
 #[path = "bench/ask.rs"]
 mod ask;
+#[path = "bench/blob.rs"]
+mod blob;
 #[path = "bench/cores.rs"]
 mod cores;
 #[path = "bench/in_process.rs"]
@@ -60,6 +62,7 @@ struct Options {
 enum Subject {
     Ask,
     Tell,
+    Blob,
     Start,
     Restart,
     Memory,
@@ -105,6 +108,7 @@ async fn measure(sys: System) -> Result<()> {
         let measured = match subject {
             Subject::Ask => ask::measure(&sys, effort).await,
             Subject::Tell => tell::measure(&sys, effort).await,
+            Subject::Blob => blob::measure(&sys, effort).await,
             Subject::Start => start::measure_start(&sys, effort).await,
             Subject::Restart => start::measure_restart(&sys, effort).await,
             Subject::Memory => memory::measure(&sys).await,

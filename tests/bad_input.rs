@@ -22,7 +22,10 @@ fn corpora() -> Vec<(&'static str, Vec<u8>)> {
         frame.extend_from_slice(&[0; 12]);
         frame
     };
+    let mut announces = header(28, 1, 1 << 40);
+    announces[7] = 2;
     vec![
+        ("descriptors that do not come", announces),
         ("all ones", vec![0xff; 4096]),
         ("text", b"GET / HTTP/1.1\r\n\r\n".repeat(100)),
         ("a frame that claims 4 GiB", header(u32::MAX, 1, 1)),

@@ -15,10 +15,14 @@ use std::time::Duration;
 use watertight::prelude::*;
 use watertight::{Event, Events, Exit};
 
+#[path = "interface/blobs.rs"]
+mod blobs;
 #[path = "interface/children.rs"]
 mod children;
 #[path = "interface/contexts.rs"]
 mod contexts;
+#[path = "interface/descriptors.rs"]
+mod descriptors;
 #[path = "interface/encoding.rs"]
 mod encoding;
 #[path = "interface/messages.rs"]

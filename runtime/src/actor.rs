@@ -25,6 +25,7 @@ use crate::wire::codec::{self, EncodeError};
 use crate::wire::control::{Answer, Refusal, Request};
 use crate::wire::frame::{BODY_LIMIT, Status};
 use crate::wire::ids::{ActorId, Incarnation, LinkId, RawAddress, Sequence};
+use crate::wire::passing::{self, Beside};
 
 /// State that lives in a process of its own and changes only as messages are handled, one after another.
 ///
@@ -89,6 +90,8 @@ pub struct Context<A: Actor> {
     pub(crate) reply: ReplyState,
     /// The encoded reply, kept for its room.
     pub(crate) body: Vec<u8>,
+    /// What goes with it.
+    pub(crate) beside: Beside,
     pub(crate) stopping: bool,
     /// What `start` wants known.
     pub(crate) info: Option<Vec<u8>>,
@@ -346,12 +349,20 @@ impl<A: Actor> Context<A> {
             return;
         }
         self.body.clear();
-        let (status, encoded) = match &result {
-            Ok(reply) => (Status::Ok, codec::encode_into(reply, &mut self.body, BODY_LIMIT)),
-            Err(error) => (Status::Failed, codec::encode_into(error, &mut self.body, BODY_LIMIT)),
+        self.beside.clear();
+        let body = &mut self.body;
+        let (status, (encoded, beside)) = match &result {
+            Ok(reply) => {
+                let write = || codec::encode_into(reply, body, BODY_LIMIT);
+                (Status::Ok, passing::collecting_if(M::REPLY_DESCRIPTORS, write))
+            }
+            Err(error) => (Status::Failed, (codec::encode_into(error, body, BODY_LIMIT), Beside::new())),
         };
         self.reply = ReplyState::Made(match encoded {
-            Ok(()) => status,
+            Ok(()) => {
+                self.beside = beside;
+                status
+            }
             Err(EncodeError::TooLarge(_)) => Status::TooLarge,
             Err(error) => {
                 let error = Error::from(error).context("the reply does not encode");

@@ -19,6 +19,7 @@ use crate::node::outgoing::{Offer, OutLink, failure};
 use crate::node::{Node, Outcome, call};
 use crate::wire::frame::Status;
 use crate::wire::ids::{ActorId, RawAddress};
+use crate::wire::passing;
 
 /// How long `tell` waits for room and `ask` for a reply, unless told otherwise: OTP's five seconds.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(5);
@@ -378,10 +379,11 @@ impl<'a, M: Message> Future for Ask<'a, M> {
 
 pub(crate) fn read_outcome<M: Message>(outcome: Option<Outcome>) -> Result<M::Reply, AskError> {
     match outcome {
-        Some(Outcome::Reply(Status::Ok, body)) => {
-            M::decode_reply(&body).map_err(|e| AskError::BadReply(e.to_string()))
+        Some(Outcome::Reply(Status::Ok, body, beside)) => {
+            let decoded = passing::with(beside, || M::decode_reply(&body));
+            decoded.map_err(|e| AskError::BadReply(e.to_string()))
         }
-        Some(Outcome::Reply(status, body)) => Err(failure(status, &body, M::NAME)),
+        Some(Outcome::Reply(status, body, _)) => Err(failure(status, &body, M::NAME)),
         Some(Outcome::Failed(error)) => Err(*error),
         // The link was dropped with the ask in it: this end of the system is closed.
         None => Err(AskError::Unreachable(Unreachable::ShuttingDown)),

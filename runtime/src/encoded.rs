@@ -8,8 +8,8 @@ use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::Result;
-use crate::wire::codec;
 use crate::wire::frame::BODY_LIMIT;
+use crate::wire::{codec, passing};
 
 /// A value of any type as its bytes, in the encoding of messages.
 ///
@@ -31,9 +31,10 @@ impl Encoded {
     /// The bytes of `value`.
     ///
     /// # Errors
-    /// When it does not encode, or takes more than 16 MiB: then no message could carry it.
+    /// When it does not encode, or takes more than 16 MiB: then no message could carry it. What owns a descriptor, as a
+    /// [`Blob`](crate::Blob), has none in bytes that are kept, and is refused; a message of your own carries it.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Encoded> {
-        match codec::encode(value, BODY_LIMIT) {
+        match passing::refusing(|| codec::encode(value, BODY_LIMIT)) {
             Ok(bytes) => Ok(Encoded(bytes.into())),
             Err(error) => Err(error.into()),
         }
@@ -129,6 +130,13 @@ mod tests {
     fn bytes_of_another_type_are_an_error_that_names_the_type() {
         let error = Encoded::of("abc").unwrap().read::<u8>().unwrap_err();
         assert!(error.to_string().contains("no u8"), "{error}");
+    }
+
+    #[test]
+    fn a_value_that_owns_a_descriptor_is_refused_and_says_why() {
+        let blob = crate::Blob::from_bytes(&[7; 100_000]).unwrap();
+        let error = Encoded::of(&blob).unwrap_err();
+        assert!(error.to_string().contains(passing::NOT_HERE), "{error:#}");
     }
 
     #[test]

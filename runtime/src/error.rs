@@ -226,6 +226,13 @@ pub enum AskError {
     /// The reply could not be read here.
     #[error("the reply could not be read: {0}")]
     BadReply(String),
+    /// What came with the message or its reply, such as a [`Blob`](crate::Blob), is lost, because a process has as many
+    /// descriptors open as it may: the actor if it was not executed, else this one, or all of this user's together.
+    #[error("what came with the {} is lost: let blobs go, or raise the limit of open files", match executed { Executed::No => "message", _ => "reply" })]
+    NoDescriptors {
+        /// [`Executed::No`] if it was the message's.
+        executed: Executed,
+    },
     /// Whoever held the right to answer gave it up.
     #[error("nobody will answer: the right to reply was dropped")]
     NoReply,
@@ -238,7 +245,9 @@ impl AskError {
     /// Whether the handler ran, as far as anybody can know.
     pub fn executed(&self) -> Executed {
         match self {
-            AskError::Died { executed, .. } | AskError::Deadline { executed } => *executed,
+            AskError::Died { executed, .. }
+            | AskError::Deadline { executed }
+            | AskError::NoDescriptors { executed } => *executed,
             AskError::Failed(_) | AskError::BadReply(_) => Executed::Yes,
             AskError::Quarantined { .. } | AskError::NoReply => Executed::Maybe,
             _ => Executed::No,

@@ -118,6 +118,8 @@ impl Message for Down {
     type Reply = ();
     const NAME: &'static str = "watertight.Down";
     const KEY: MessageKey = MessageKey::named(Self::NAME);
+    const DESCRIPTORS: bool = false;
+    const REPLY_DESCRIPTORS: bool = false;
 }
 
 /// A member has joined or left a group that is watched by `cx.watch_members`. Whoever left by dying comes behind
@@ -151,6 +153,8 @@ impl Message for Membership {
     type Reply = ();
     const NAME: &'static str = "watertight.Membership";
     const KEY: MessageKey = MessageKey::named(Self::NAME);
+    const DESCRIPTORS: bool = false;
+    const REPLY_DESCRIPTORS: bool = false;
 }
 
 /// What an actor is doing, as the supervisor sees it.

@@ -38,7 +38,7 @@
 //! # Reading order
 //!
 //! 1. `system.rs`: `run` becomes the supervisor process or an actor's.
-//! 2. What users touch: [`mod@message`], [`actor`], [`address`], [`reply`], `names.rs`, [`members`], [`spec`], [`report`],
+//! 2. What users touch: [`mod@message`], [`actor`], [`address`], [`reply`], `names.rs`, [`members`], [`blob`], [`array`], [`spec`], [`report`],
 //!    [`event`], [`error`].
 //! 3. `wire/`: what crosses a socket. `delivery/`: outbox and inbox, pure.
 //! 4. `node/`: one process's end of the system, the same in the program and in every actor.
@@ -48,6 +48,8 @@
 pub mod actor;
 pub mod address;
 pub mod administration;
+pub mod array;
+pub mod blob;
 mod clock;
 mod delivery;
 mod encoded;
@@ -80,6 +82,8 @@ mod wire;
 pub use actor::{Actor, Context, Handler, Timer};
 pub use address::{Address, DEFAULT_DEADLINE, Recipient};
 pub use administration::{ChildCount, NodeInfo, SpecInfo, SupervisionTree};
+pub use array::{Array, ArrayPart, OutOfRange};
+pub use blob::{Blob, Plain, ViewError};
 pub use encoded::Encoded;
 pub use error::{
     AdministrationError, AskError, Error, Executed, Result, SpawnError, SystemError, TellError, Unreachable,
@@ -103,6 +107,8 @@ pub use wire::ids::{ActorId, Incarnation, Sequence};
 pub mod prelude {
     pub use crate::actor::{Actor, Context, Handler};
     pub use crate::address::{Address, Recipient};
+    pub use crate::array::Array;
+    pub use crate::blob::Blob;
     pub use crate::error::{AskError, Error, Result, TellError};
     pub use crate::event::Down;
     pub use crate::message::Message;
@@ -115,6 +121,7 @@ pub mod prelude {
 /// For the code that `#[message]` and `#[data]` write.
 #[doc(hidden)]
 pub mod internal {
+    pub use crate::message::owns_descriptors;
     pub use crate::wire::codec::decode;
     pub use postcard_schema::{self, Schema};
     pub use serde::{self, Deserialize, Serialize};

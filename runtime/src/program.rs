@@ -74,7 +74,7 @@ where
         );
         tokio::spawn(listen(Arc::clone(&node), control, Listener::new(Role::Supervisor, system)));
         let stop = Arc::new(Notify::new());
-        let mailbox = Mailbox::new(Arc::clone(&node), arriving);
+        let mailbox = Mailbox::new(Arc::clone(&node), arriving, false);
         tokio::spawn(take_answers(mailbox, Arc::clone(&stop)));
         let result = tokio::select! {
             biased;
@@ -138,7 +138,7 @@ pub(crate) async fn attach(name: &str) -> std::result::Result<Arc<Node>, AttachE
     let (arrivals, arriving) = mpsc::unbounded_channel();
     let node = Node::new(identity, None, control.writer()?, Arc::new(Recorder::open(page)?), arrivals, None);
     tokio::spawn(listen(Arc::clone(&node), control, listener));
-    let mailbox = Mailbox::new(Arc::clone(&node), arriving);
+    let mailbox = Mailbox::new(Arc::clone(&node), arriving, false);
     tokio::spawn(take_answers(mailbox, Arc::default()));
     Ok(node)
 }

@@ -16,6 +16,7 @@ use crate::wire::codec;
 use crate::wire::control::ThirdPartyReply;
 use crate::wire::frame::{BODY_LIMIT, Kind, Status};
 use crate::wire::ids::{LinkId, MessageKey, RawAddress, Sequence};
+use crate::wire::passing::{self, Beside};
 
 /// The right to answer one ask with an `R`; from [`Context::defer`](crate::Context::defer).
 ///
@@ -53,15 +54,15 @@ impl<R> ReplyTo<R> {
         }
     }
 
-    fn end(&self, status: Status, body: Vec<u8>) {
+    fn end(&self, status: Status, body: Vec<u8>, beside: Beside) {
         if self.spent.swap(true, Ordering::AcqRel) {
             return;
         }
         let (link, sequence) = (self.link, self.sequence);
         match &self.route {
-            Route::Back(node) => node.arrive(Arrival::Reply { link, sequence, status, body }),
+            Route::Back(node) => node.arrive(Arrival::Reply { link, sequence, status, body, beside }),
             Route::Across(out) => {
-                out.send_answer(Kind::Answer, ThirdPartyReply { link, sequence, status }, &body)
+                out.send_answer(Kind::Answer, ThirdPartyReply { link, sequence, status }, &body, beside)
             }
             Route::Nobody => {}
         }
@@ -71,9 +72,10 @@ impl<R> ReplyTo<R> {
 impl<R: Serialize> ReplyTo<R> {
     /// Answers. The asker may have given up; then this goes nowhere, and is counted.
     pub fn send(self, reply: R) {
-        match codec::encode(&reply, BODY_LIMIT) {
-            Ok(body) => self.end(Status::Ok, body),
-            Err(codec::EncodeError::TooLarge(_)) => self.end(Status::TooLarge, Vec::new()),
+        let (encoded, beside) = passing::collecting(|| codec::encode(&reply, BODY_LIMIT));
+        match encoded {
+            Ok(body) => self.end(Status::Ok, body, beside),
+            Err(codec::EncodeError::TooLarge(_)) => self.end(Status::TooLarge, Vec::new(), Beside::new()),
             Err(error) => self.fail(Error::from(error).context("the reply does not encode")),
         }
     }
@@ -83,7 +85,7 @@ impl<R> ReplyTo<R> {
     /// Answers with an error: the asker gets [`AskError::Failed`](crate::AskError::Failed).
     pub fn fail(self, error: Error) {
         // An error is a few texts: it encodes.
-        self.end(Status::Failed, codec::encode(&error, BODY_LIMIT).unwrap_or_default());
+        self.end(Status::Failed, codec::encode(&error, BODY_LIMIT).unwrap_or_default(), Beside::new());
     }
 
     /// Answers with a result.
@@ -100,7 +102,7 @@ impl<R> ReplyTo<R> {
 
 impl<R> Drop for ReplyTo<R> {
     fn drop(&mut self) {
-        self.end(Status::NoReply, Vec::new());
+        self.end(Status::NoReply, Vec::new(), Beside::new());
     }
 }
 
@@ -137,7 +139,8 @@ impl<'de, R> Deserialize<'de> for ReplyTo<R> {
         let out = Node::of(asker.system).filter(|_| wanted).and_then(|node| node.link_to(asker).ok());
         let route = match out {
             Some(out) => {
-                out.send_answer(Kind::Adopt, ThirdPartyReply { link, sequence, status: Status::Ok }, &[]);
+                let head = ThirdPartyReply { link, sequence, status: Status::Ok };
+                out.send_answer(Kind::Adopt, head, &[], Beside::new());
                 Route::Across(out)
             }
             None => Route::Nobody,

@@ -47,12 +47,14 @@ pub fn message(attributes: TokenStream, item: TokenStream) -> TokenStream {
         None => syn::parse_quote!(::core::concat!(::core::module_path!(), "::", ::core::stringify!(#ident))),
     };
     let derives = derives(!recursive);
-    let (key, decode) = if recursive {
+    let (key, rest) = if recursive {
         (quote!(::watertight::MessageKey::named(Self::NAME)), quote!())
     } else {
         (
             quote!(::watertight::MessageKey::of::<Self, #reply>(Self::NAME)),
             quote! {
+                const DESCRIPTORS: bool = ::watertight::internal::owns_descriptors::<Self>();
+                const REPLY_DESCRIPTORS: bool = ::watertight::internal::owns_descriptors::<#reply>();
                 fn decode(body: &[u8]) -> ::core::result::Result<Self, ::watertight::message::DecodeError> {
                     ::watertight::internal::decode(body)
                 }
@@ -71,7 +73,7 @@ pub fn message(attributes: TokenStream, item: TokenStream) -> TokenStream {
             const NAME: &'static str = #name;
             const KEY: ::watertight::MessageKey = #key;
             const IDEMPOTENT: bool = #idempotent;
-            #decode
+            #rest
         }
     }
     .into()

@@ -1,6 +1,8 @@
 //! Bytes from a socket, until they are frames.
 
+use super::descriptors::Incoming;
 use crate::wire::frame::{self, Frame, FrameError};
+use crate::wire::passing::Arrived;
 
 /// Most bytes asked of a socket at once: what a socket holds by default is about three times as much, and a larger
 /// read no longer saves a noticeable part of its cost.
@@ -26,6 +28,9 @@ pub struct FrameBuffer {
     offered: usize,
     /// A read has filled its space: the next ones are offered [`READ`].
     busy: bool,
+    /// Bytes that have ever arrived: `end` in the stream.
+    arrived: u64,
+    descriptors: Incoming,
 }
 
 impl FrameBuffer {
@@ -48,13 +53,28 @@ impl FrameBuffer {
         self.busy |= bytes > 0 && bytes == self.offered;
         self.end += bytes;
         self.offered -= bytes;
+        self.arrived += bytes as u64;
     }
 
-    /// The next complete frame, consumed; `limit` bounds its extensions plus body, in bytes.
+    /// Says what came beside the last so many bytes, which one read brought.
     ///
     /// # Errors
-    /// What [`frame::parse`] finds wrong. The bytes stay, so that the answer stays the same.
-    pub fn next_frame(&mut self, limit: usize) -> Result<Option<Frame<'_>>, FrameError> {
+    /// [`FrameError::Unannounced`] when more wait for a frame than there can be frames.
+    pub fn came_beside(&mut self, bytes: usize, beside: Arrived) -> Result<(), FrameError> {
+        self.descriptors.came(self.arrived - bytes as u64..self.arrived, beside)
+    }
+
+    /// Descriptors that wait for the frames that announce them.
+    pub fn descriptors(&self) -> usize {
+        self.descriptors.held()
+    }
+
+    /// The next complete frame, consumed, and what came beside it; `limit` bounds its extensions plus body, in bytes.
+    ///
+    /// # Errors
+    /// What [`frame::parse`] finds wrong, or descriptors that do not fit. The bytes stay, so that the answer stays the
+    /// same.
+    pub fn next_frame(&mut self, limit: usize) -> Result<Option<(Frame<'_>, Arrived)>, FrameError> {
         self.next_where(limit, |_| Ok(true))
     }
 
@@ -75,15 +95,18 @@ impl FrameBuffer {
         &mut self,
         limit: usize,
         mut judge: impl FnMut(&Frame<'_>) -> Result<bool, FrameError>,
-    ) -> Result<Option<Frame<'_>>, FrameError> {
+    ) -> Result<Option<(Frame<'_>, Arrived)>, FrameError> {
         loop {
+            let at = self.arrived - self.buffered() as u64;
             let Some(frame) = frame::parse(&self.bytes[self.start..self.end], limit)? else {
                 return Ok(None);
             };
+            self.descriptors.check(at, &frame)?;
             let wanted = judge(&frame)?;
+            let beside = self.descriptors.take(&frame);
             self.start += frame.length;
             if wanted {
-                return Ok(Some(frame));
+                return Ok(Some((frame, beside)));
             }
         }
     }
@@ -98,7 +121,7 @@ impl FrameBuffer {
         if pending == 0 {
             (self.start, self.end) = (0, 0);
             if self.bytes.len() > KEEP {
-                *self = FrameBuffer::default();
+                (self.bytes, self.busy) = (Vec::new(), false);
             }
         }
         let needed = if self.busy { READ } else { LEAST };

@@ -3,6 +3,7 @@
 use super::frame_buffer::FrameBuffer;
 use crate::wire::frame::{Frame, FrameError, Header};
 use crate::wire::ids::Sequence;
+use crate::wire::passing::Arrived;
 
 /// What has arrived on one socket of a link and is not handled yet.
 ///
@@ -45,6 +46,19 @@ impl Inbox {
         self.buffer.filled(bytes);
     }
 
+    /// Says what came beside the last so many bytes; see [`FrameBuffer::came_beside`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn came_beside(&mut self, bytes: usize, beside: Arrived) -> Result<(), FrameError> {
+        self.buffer.came_beside(bytes, beside)
+    }
+
+    /// Descriptors that have come with what is not consumed.
+    pub fn descriptors(&self) -> usize {
+        self.buffer.descriptors()
+    }
+
     /// Moves up to `count` bytes to the end of `into`: what stands before the first frame.
     pub fn take_raw(&mut self, count: usize, into: &mut Vec<u8>) {
         self.buffer.take_raw(count, into);
@@ -56,13 +70,14 @@ impl Inbox {
         self.scanned = 0;
     }
 
-    /// The next frame in order, consumed; `Ok(None)` when no complete one is here.
+    /// The next frame in order and what came beside it, consumed; `Ok(None)` when no complete one is here.
     ///
     /// # Errors
-    /// [`FrameError`] for what is not a frame, is not a sender's, or leaves the order; the next call says so again.
+    /// [`FrameError`] for what is not a frame, is not a sender's, leaves the order or has other descriptors than it says;
+    /// the next call says so again.
     // Not an iterator: the frame borrows the buffer.
     #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+    pub fn next(&mut self) -> Result<Option<(Frame<'_>, Arrived)>, FrameError> {
         let Inbox { buffer, scanned, resume_after, last, duplicates, body_limit } = self;
         buffer.next_where(*body_limit, |frame| {
             judge_data(&frame.header)?;

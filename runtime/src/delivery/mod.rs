@@ -12,6 +12,7 @@
 //! half that both directions share. What becomes of a message when the receiver dies is decided in the outbox and
 //! nowhere else.
 
+pub mod descriptors;
 pub mod frame_buffer;
 pub mod inbox;
 pub mod outbox;

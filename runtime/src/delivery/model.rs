@@ -5,7 +5,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -14,9 +17,27 @@ use super::inbox::Inbox;
 use super::outbox::{InHand, Lost, Outbox, Window};
 use crate::wire::frame::{self, ChainLink, ExtensionSet, HEADER, Header, IDEMPOTENT, Kind};
 use crate::wire::ids::{ActorId, LinkId, MessageKey, Sequence};
+use crate::wire::passing::{Arrived, Beside};
 
 const BODY_LIMIT: usize = 4096;
 const DELIVERIES: u8 = 3;
+
+/// How many a message of that length has: two in three have none.
+fn descriptors_of(body: usize) -> usize {
+    [0, 0, 1, 0, 0, 3][body % 6]
+}
+
+fn some_descriptors(count: usize) -> Beside {
+    (0..count).map(|_| Arc::new(descriptor())).collect()
+}
+
+fn arrived(count: usize) -> Arrived {
+    Arrived { descriptors: (0..count).map(|_| descriptor()).collect(), cut: false }
+}
+
+fn descriptor() -> OwnedFd {
+    rustix::io::dup(std::io::stderr()).unwrap()
+}
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -125,6 +146,8 @@ struct World {
     shadow: FrameBuffer,
     shadow_last: Sequence,
     data: Vec<u8>,
+    /// Where in it frames with descriptors begin, and how many those have.
+    beside: VecDeque<(usize, usize)>,
     answers: Vec<u8>,
     heard: FrameBuffer,
     receiver: Receiver,
@@ -144,6 +167,7 @@ impl World {
             shadow: FrameBuffer::new(),
             shadow_last: Sequence::ZERO,
             data: Vec::new(),
+            beside: VecDeque::new(),
             answers: Vec::new(),
             heard: FrameBuffer::new(),
             receiver: Receiver::new(Sequence::ZERO),
@@ -168,10 +192,9 @@ impl World {
             }
             Step::Write(bytes) => self.write(bytes),
             Step::Read(bytes) => {
-                let bytes = bytes.min(self.data.len());
-                for chunk in self.data.drain(..bytes).collect::<Vec<_>>().chunks(READ_CHUNK) {
-                    self.receiver.inbox.space()[..chunk.len()].copy_from_slice(chunk);
-                    self.receiver.inbox.filled(chunk.len());
+                let mut left = bytes.min(self.data.len());
+                while left > 0 {
+                    left -= self.read_once(left.min(READ_CHUNK));
                 }
             }
             Step::Scan => self.scan(),
@@ -235,6 +258,9 @@ impl World {
             return;
         }
         assert_eq!(result, Ok(Sequence(number as u64)));
+        if descriptors_of(body.len()) > 0 {
+            self.outbox.attach(some_descriptors(descriptors_of(body.len())));
+        }
         let extensions = if ask { 12 } else { 0 } + if chain > 0 { 4 + 24 * chain } else { 0 };
         let frame = HEADER + extensions + body.len();
         let (attempt, starts, returned, fate) = (1, 0, false, Fate::Waiting);
@@ -242,17 +268,46 @@ impl World {
     }
 
     fn write(&mut self, bytes: usize) {
-        let bytes = bytes.min(self.outbox.unsent().len());
-        let taken = self.outbox.unsent()[..bytes].to_vec();
-        self.outbox.wrote(bytes);
-        self.data.extend_from_slice(&taken);
-        self.shadow.space()[..bytes].copy_from_slice(&taken);
-        self.shadow.filled(bytes);
-        while let Some(frame) = self.shadow.next_frame(BODY_LIMIT).unwrap() {
+        let mut left = bytes.min(self.outbox.unsent().len());
+        while left > 0 {
+            let (next, beside) = self.outbox.next_write();
+            let taken = next[..next.len().min(left)].to_vec();
+            let count = beside.len();
+            self.outbox.wrote(taken.len());
+            left -= taken.len();
+            if count > 0 {
+                self.beside.push_back((self.data.len(), count));
+            }
+            self.data.extend_from_slice(&taken);
+            self.shadow.space()[..taken.len()].copy_from_slice(&taken);
+            self.shadow.filled(taken.len());
+            if count > 0 {
+                self.shadow.came_beside(taken.len(), arrived(count)).unwrap();
+            }
+        }
+        while let Some((frame, _)) = self.shadow.next_frame(BODY_LIMIT).unwrap() {
             assert!(frame.header.sequence > self.shadow_last, "out of order on the wire");
             self.shadow_last = frame.header.sequence;
         }
         self.sent = self.sent.max(self.shadow_last);
+    }
+
+    /// Reads once, at most so much: never the descriptors of two frames.
+    fn read_once(&mut self, most: usize) -> usize {
+        let mut bytes = most.min(self.data.len());
+        let own = self.beside.front().copied().filter(|(at, _)| *at < bytes);
+        if own.is_some() {
+            self.beside.pop_front();
+            bytes = self.beside.front().map_or(bytes, |(next, _)| bytes.min(*next));
+        }
+        self.receiver.inbox.space()[..bytes].copy_from_slice(&self.data[..bytes]);
+        self.receiver.inbox.filled(bytes);
+        if let Some((_, count)) = own {
+            self.receiver.inbox.came_beside(bytes, arrived(count)).unwrap();
+        }
+        self.data.drain(..bytes);
+        self.beside.iter_mut().for_each(|(at, _)| *at -= bytes);
+        bytes
     }
 
     fn scan(&mut self) {
@@ -272,11 +327,12 @@ impl World {
         if self.receiver.in_hand.is_some() {
             return;
         }
-        let Some(frame) = self.receiver.inbox.next().unwrap() else { return };
+        let Some((frame, beside)) = self.receiver.inbox.next().unwrap() else { return };
         let Header { sequence, attempt, key, .. } = frame.header;
         let body = frame.body.to_vec();
         let message = &self.messages[usize::try_from(sequence.0).unwrap() - 1];
         assert_eq!((message.key, &message.body, message.fate), (key, &body, Fate::Waiting));
+        assert_eq!(beside.descriptors.len(), descriptors_of(body.len()));
         assert_eq!(attempt, message.attempt);
         assert_eq!(message.starts, attempt - 1, "handled more often than it says");
         assert!(message.starts == 0 || message.idempotent, "handled twice");
@@ -314,7 +370,7 @@ impl World {
         for byte in self.answers.drain(..bytes).collect::<Vec<_>>() {
             self.heard.space()[0] = byte;
             self.heard.filled(1);
-            while let Some(frame) = self.heard.next_frame(BODY_LIMIT).unwrap() {
+            while let Some((frame, _)) = self.heard.next_frame(BODY_LIMIT).unwrap() {
                 let upto = frame.header.sequence;
                 let news = upto > self.outbox.acked();
                 assert_eq!(self.outbox.acknowledge(upto), Ok(news));
@@ -392,6 +448,7 @@ impl World {
 
     fn new_socket(&mut self) {
         self.data.clear();
+        self.beside.clear();
         self.answers.clear();
         self.heard = FrameBuffer::new();
         self.shadow = FrameBuffer::new();

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::descriptors::Outgoing;
 use crate::wire::frame::{self, ExtensionSet, FrameError, HEADER, Header, IDEMPOTENT, Kind, WITHDRAWN};
 use crate::wire::ids::{MessageKey, Sequence};
+use crate::wire::passing::Beside;
 
 /// Memory beyond this is given back when the log is empty: a burst should not be paid for ever.
 const KEEP: usize = 1 << 20;
@@ -65,6 +67,11 @@ pub struct Outbox {
     acked: Sequence,
     sent: Sequence,
     appended: Sequence,
+    /// Bytes that were ever appended: what is unsent always ends there.
+    total: u64,
+    /// Of which so many were the last frame.
+    last: usize,
+    descriptors: Outgoing,
     window: Window,
     body_limit: usize,
 }
@@ -80,6 +87,9 @@ impl Outbox {
             acked: Sequence::ZERO,
             sent: Sequence::ZERO,
             appended: Sequence::ZERO,
+            total: 0,
+            last: 0,
+            descriptors: Outgoing::default(),
             window,
             body_limit,
         }
@@ -114,7 +124,7 @@ impl Outbox {
         let sequence = self.appended.next();
         let header = Header { kind, flags, attempt: 1, descriptors: 0, sequence, key };
         let limit = self.body_limit;
-        self.log.append(|log| {
+        self.last = self.log.append(|log| {
             let start = log.len() + HEADER;
             // Readers bound extensions and body together, so the extensions are taken from the body's share.
             frame::append(log, &header, extensions, |log| {
@@ -122,13 +132,33 @@ impl Outbox {
                 body(log, rest)
             })
         })?;
+        self.total += self.last as u64;
         self.appended = sequence;
         Ok(sequence)
     }
 
-    /// What the socket should be given next.
+    /// Gives the message that was appended last, and of which nothing is written yet, these descriptors: they go with
+    /// its first byte to every incarnation, and are kept until it is settled.
+    pub fn attach(&mut self, beside: Beside) {
+        let at = self.log.len() - self.last;
+        // There are at most as many as fit in one body.
+        frame::set_descriptors(
+            &mut self.log.bytes_mut()[at..],
+            u8::try_from(beside.len()).unwrap_or(u8::MAX),
+        );
+        self.descriptors.attach(self.appended, self.total - self.last as u64, beside);
+    }
+
+    /// What is not with the kernel yet.
     pub fn unsent(&self) -> &[u8] {
         &self.log.bytes()[self.written..]
+    }
+
+    /// What the socket should be given next, and the descriptors that must go with the first byte of it.
+    pub fn next_write(&self) -> (&[u8], &Beside) {
+        let unsent = self.unsent();
+        let (most, beside) = self.descriptors.next_write(self.total - unsent.len() as u64);
+        (&unsent[..unsent.len().min(most)], beside)
     }
 
     /// Says that the kernel took so many bytes of [`unsent`](Self::unsent); they may end within a frame.
@@ -207,7 +237,7 @@ impl Outbox {
         }
         self.written = self.written.saturating_sub(settled);
         self.whole = self.whole.saturating_sub(settled);
-        self.acked = upto;
+        self.settled(upto);
         Ok(true)
     }
 
@@ -248,7 +278,7 @@ impl Outbox {
         self.link_lost();
         let processed = processed.clamp(self.acked, self.sent);
         self.log.trim(self.bytes_up_to(processed));
-        self.acked = processed;
+        self.settled(processed);
 
         if in_hand != Some(processed.next()) || processed == self.sent {
             return InHand::Nothing;
@@ -315,7 +345,12 @@ impl Outbox {
     fn remove_first(&mut self) {
         let next = self.acked.next();
         self.log.trim(self.bytes_up_to(next));
-        self.acked = next;
+        self.settled(next);
+    }
+
+    fn settled(&mut self, upto: Sequence) {
+        self.acked = upto;
+        self.descriptors.settled(upto);
     }
 
     fn remove_up_to(&mut self, upto: Sequence) -> Vec<Lost> {

@@ -41,7 +41,7 @@ fn write_all(outbox: &mut Outbox) -> Vec<u8> {
 fn sequences(bytes: &[u8]) -> Vec<u64> {
     let mut inbox = Inbox::new(Sequence::ZERO, LIMIT);
     feed(&mut inbox, bytes);
-    std::iter::from_fn(|| inbox.next().unwrap().map(|f| f.header.sequence.0)).collect()
+    std::iter::from_fn(|| inbox.next().unwrap().map(|(f, _)| f.header.sequence.0)).collect()
 }
 
 fn feed(inbox: &mut Inbox, mut bytes: &[u8]) {
@@ -279,8 +279,8 @@ fn duplicates_are_skipped_and_gaps_are_taken() {
         feed(&mut inbox, &frame_of(Kind::Tell, sequence, b"x"));
     }
     assert_eq!(inbox.scan().unwrap().unwrap().header.sequence, Sequence(4));
-    assert_eq!(inbox.next().unwrap().unwrap().header.sequence, Sequence(4));
-    assert_eq!(inbox.next().unwrap().unwrap().header.sequence, Sequence(7));
+    assert_eq!(inbox.next().unwrap().unwrap().0.header.sequence, Sequence(4));
+    assert_eq!(inbox.next().unwrap().unwrap().0.header.sequence, Sequence(7));
     assert!(inbox.next().unwrap().is_none() && inbox.scan().unwrap().is_none());
     assert_eq!((inbox.duplicates(), inbox.last(), inbox.buffered()), (2, Sequence(7), 0));
 }
@@ -322,8 +322,8 @@ fn a_scan_sees_each_frame_once_and_consumes_none() {
     assert_eq!((scan(&mut inbox), scan(&mut inbox)), (Some(3), None));
     feed(&mut inbox, &frame_of(Kind::Ask, 4, b"body"));
     assert_eq!((scan(&mut inbox), inbox.buffered()), (Some(4), 64));
-    assert_eq!(inbox.next().unwrap().unwrap().header.sequence, Sequence(3));
-    assert_eq!(inbox.next().unwrap().unwrap().header.sequence, Sequence(4));
+    assert_eq!(inbox.next().unwrap().unwrap().0.header.sequence, Sequence(3));
+    assert_eq!(inbox.next().unwrap().unwrap().0.header.sequence, Sequence(4));
     assert_eq!(scan(&mut inbox), None);
 }
 
@@ -355,7 +355,7 @@ fn an_idle_inbox_is_small_and_a_claimed_length_takes_no_memory() {
     assert_eq!((inbox.space().is_empty(), inbox.memory()), (false, 16 << 10));
     feed(&mut inbox, &claims[1000..]);
     assert!(inbox.memory() <= 3 * claims.len());
-    assert_eq!(inbox.next().unwrap().unwrap().body.len(), 10 << 20);
+    assert_eq!(inbox.next().unwrap().unwrap().0.body.len(), 10 << 20);
     assert!(!inbox.space().is_empty());
     assert_eq!(inbox.memory(), 16 << 10, "given back");
 }
@@ -419,14 +419,14 @@ proptest! {
             let (now, later) = rest.split_at((*piece).min(rest.len()));
             feed(&mut inbox, now);
             rest = later;
-            while let Some(frame) = inbox.next().unwrap() {
+            while let Some((frame, _)) = inbox.next().unwrap() {
                 got.push(frame.body.to_vec());
                 if !greedy {
                     break;
                 }
             }
         }
-        while let Some(frame) = inbox.next().unwrap() {
+        while let Some((frame, _)) = inbox.next().unwrap() {
             got.push(frame.body.to_vec());
         }
         prop_assert!(got == bodies);

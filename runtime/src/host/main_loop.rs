@@ -32,6 +32,7 @@ use crate::wire::conversation::Listener;
 use crate::wire::frame::{BODY_LIMIT, ChainLink, FrameError, Header, Kind, Status, WITHDRAWN};
 use crate::wire::hello::Role;
 use crate::wire::ids::{ActorId, LinkId, MessageKey, RawAddress, Sequence};
+use crate::wire::passing::{self, Beside};
 use crate::wire::transport::BlockingControl;
 
 /// Messages in a row before the drivers of the outgoing links get their turn: they write what handlers have sent. A look
@@ -112,6 +113,7 @@ async fn live<A: Actor>(start: Ready, recorder: Arc<Recorder>, turn: &Arc<Turn>)
         current: nobody(own),
         reply: ReplyState::Open,
         body: Vec::new(),
+        beside: Beside::new(),
         stopping: false,
         info: None,
         watched_senders: HashSet::new(),
@@ -131,7 +133,7 @@ async fn live<A: Actor>(start: Ready, recorder: Arc<Recorder>, turn: &Arc<Turn>)
     };
     let protocol = A::Messages::names().into_iter().map(|(key, name)| (key, name.to_owned())).collect();
     node.say(&ToSupervisor::Ready { protocol, info: cx.info.take() });
-    let mailbox = Mailbox::new(Arc::clone(&node), arriving);
+    let mailbox = Mailbox::new(Arc::clone(&node), arriving, A::Messages::DESCRIPTORS);
     let finished = serve(&mut actor, &mut cx, mailbox).await;
     actor.stopped(&mut cx).await;
     // What cannot be settled in time dies with its sender, and is counted so.
@@ -221,7 +223,9 @@ async fn one<A: Actor>(actor: &mut A, cx: &mut Context<A>, mailbox: &mut Mailbox
     }
     let Some(link) = mailbox.link(place) else { return };
     match cx.reply {
-        ReplyState::Made(status) => link.reply(current.sequence, status, &cx.body, true),
+        ReplyState::Made(status) => {
+            link.reply(current.sequence, status, (&cx.body, std::mem::take(&mut cx.beside)), true)
+        }
         ReplyState::Open | ReplyState::Deferred => {}
     }
     link.row.finish(current.sequence);
@@ -282,7 +286,7 @@ type Any<A> = <<A as Actor>::Messages as Protocol<A>>::Any;
 /// Takes the next frame of a link, records it as started, then decodes it: what kills the decoder is known too.
 fn take<A: Actor>(link: &mut InLink, cx: &mut Context<A>) -> Result<Taken<Any<A>>, LinkError> {
     let (id, sender, reply_address) = (link.id, link.sender, link.reply_address);
-    let Some(frame) = link.inbox.next()? else { return Ok(Taken::Nothing) };
+    let Some((frame, beside)) = link.inbox.next()? else { return Ok(Taken::Nothing) };
     let Header { kind, flags, sequence, key, attempt, .. } = frame.header;
     if !matches!(kind, Kind::Tell | Kind::Ask) {
         return Err(FrameError::Unexpected(kind).into());
@@ -305,8 +309,12 @@ fn take<A: Actor>(link: &mut InLink, cx: &mut Context<A>) -> Result<Taken<Any<A>
             Refused { sequence, is_ask, status: Status::Expired, text: String::new() },
         ));
     }
+    if beside.cut {
+        let text = String::new();
+        return Ok(refuse(link, cx, Refused { sequence, is_ask, status: Status::NoDescriptors, text }));
+    }
     link.row.start(sequence, key);
-    let decoded = Any::<A>::decode(key, frame.body);
+    let decoded = passing::with(beside.descriptors, || Any::<A>::decode(key, frame.body));
     call::begin(deadline, frame.extensions.chain(), ChainLink { actor: cx.own.actor, link: id, sequence });
     match decoded {
         Some(Ok(message)) => {
@@ -338,7 +346,7 @@ impl Refused {
 fn refuse<A: Actor, M>(link: &mut InLink, cx: &Context<A>, refused: Refused) -> Taken<M> {
     let Refused { sequence, is_ask, status, text } = refused;
     if is_ask {
-        link.reply(sequence, status, text.as_bytes(), true);
+        link.reply(sequence, status, (text.as_bytes(), Beside::new()), true);
     } else {
         tracing::warn!(sender = %link.sender, %sequence, ?status, "a told message was refused");
         let reason =

@@ -49,11 +49,8 @@ impl Driver {
             if state.broken {
                 return;
             }
-            match socket.poll_read(cx, state.answers.space()) {
-                Poll::Ready(Ok(read)) if read > 0 => {
-                    state.answers.filled(read);
-                    link.absorb(state);
-                }
+            match socket.poll_read(cx, state.answers.space(), state.descriptors) {
+                Poll::Ready(Ok(read)) if read.bytes > 0 => link.absorb(state, read),
                 // The end: what is known of the receiver will come from the supervisor.
                 Poll::Ready(_) => state.broken = true,
                 Poll::Pending => return,
@@ -106,7 +103,7 @@ impl Driver {
             self.timer.as_mut().reset(clock::instant(self.armed).into());
         }
         while self.armed != u64::MAX && self.timer.as_mut().poll(cx).is_ready() {
-            state.blocked = false;
+            (state.blocked, state.retry) = (false, u64::MAX);
             state.flush();
             state.expire(clock::now());
             self.armed = state.armed;

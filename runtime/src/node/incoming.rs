@@ -13,7 +13,8 @@ use crate::wire::codec::EncodeError;
 use crate::wire::frame::{self, BODY_LIMIT, ExtensionSet, FrameError, Header, Kind, Status};
 use crate::wire::hello::{self, Hello, HelloError, Role};
 use crate::wire::ids::{ActorId, LinkId, MessageKey, RawAddress, Sequence, SystemId};
-use crate::wire::transport::{DataSocket, Room};
+use crate::wire::passing::Beside;
+use crate::wire::transport::{self, DataSocket, Received, Room};
 
 /// Replies and acknowledgements that one sender may leave unread. Beyond it, its messages wait: a sender that does not
 /// read its replies must not fill the receiver's memory.
@@ -25,6 +26,8 @@ pub(crate) struct InLink {
     pub(crate) sender: ActorId,
     pub(crate) reply_address: RawAddress,
     pub(crate) answers_only: bool,
+    /// Whether messages may come with descriptors.
+    descriptors: bool,
     pub(crate) inbox: Inbox,
     pub(crate) row: IncomingRow,
     socket: DataSocket,
@@ -34,6 +37,8 @@ pub(crate) struct InLink {
     out: Vec<u8>,
     /// Of `out`.
     written: usize,
+    /// Where in `out` the replies begin that have descriptors.
+    beside: VecDeque<(usize, Beside)>,
     room: Option<Room>,
     /// Wakes the place of this link in the mailbox.
     waker: Waker,
@@ -55,6 +60,7 @@ pub(crate) struct Parts {
     pub(crate) sender: ActorId,
     pub(crate) reply_address: RawAddress,
     pub(crate) answers_only: bool,
+    pub(crate) descriptors: bool,
     pub(crate) resume_after: Sequence,
     pub(crate) window_messages: u32,
     pub(crate) row: IncomingRow,
@@ -78,6 +84,7 @@ impl InLink {
             sender: parts.sender,
             reply_address: parts.reply_address,
             answers_only: parts.answers_only,
+            descriptors: parts.descriptors,
             inbox: Inbox::new(parts.resume_after, BODY_LIMIT),
             row: parts.row,
             socket: DataSocket::new(parts.socket)?,
@@ -85,6 +92,7 @@ impl InLink {
             introduced: false,
             out: Vec::new(),
             written: 0,
+            beside: VecDeque::new(),
             waker: parts.waker,
             room: None,
             unacknowledged: 0,
@@ -106,7 +114,7 @@ impl InLink {
         if self.ended || self.out.len() - self.written > REPLY_BUDGET {
             return Poll::Pending;
         }
-        match self.socket.poll_read(cx, self.inbox.space()) {
+        match self.socket.poll_read(cx, self.inbox.space(), self.descriptors) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(read) => Poll::Ready(self.took(read, system)),
         }
@@ -115,7 +123,7 @@ impl InLink {
     /// Reads what is there now, to the end or to where it would wait; for a link whose sender has died.
     pub(crate) fn read_rest(&mut self, system: SystemId) -> Result<(), LinkError> {
         while !self.ended {
-            match self.socket.read_now(self.inbox.space()) {
+            match self.socket.read_now(self.inbox.space(), self.descriptors) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.ended = true,
                 read => {
                     self.took(read, system)?;
@@ -125,10 +133,13 @@ impl InLink {
         Ok(())
     }
 
-    fn took(&mut self, read: io::Result<usize>, system: SystemId) -> Result<bool, LinkError> {
+    fn took(&mut self, read: io::Result<Received>, system: SystemId) -> Result<bool, LinkError> {
         match read {
-            Ok(read) if read > 0 => {
-                self.inbox.filled(read);
+            Ok(read) if read.bytes > 0 => {
+                self.inbox.filled(read.bytes);
+                if !read.beside.is_empty() {
+                    self.inbox.came_beside(read.bytes, read.beside)?;
+                }
                 if !self.introduced {
                     self.introduce(system)?;
                 }
@@ -168,29 +179,40 @@ impl InLink {
         }
         self.unacknowledged = 0;
         let sequence = self.settled;
-        self.put(Kind::Ack, 0, sequence, &[]);
+        self.put(Kind::Ack, 0, sequence, &[], Beside::new());
         self.flush();
     }
 
     /// Sends a reply. It reaches the kernel before this returns, unless the sender has stopped reading its replies.
-    pub(crate) fn reply(&mut self, sequence: Sequence, status: Status, body: &[u8], settles: bool) {
+    pub(crate) fn reply(
+        &mut self,
+        sequence: Sequence,
+        status: Status,
+        (body, beside): (&[u8], Beside),
+        settles: bool,
+    ) {
         if settles {
             // The reply acknowledges its ask and everything before it.
             self.settled = sequence;
             self.unacknowledged = 0;
         }
-        self.put(Kind::Reply, status as u8, sequence, body);
+        self.put(Kind::Reply, status as u8, sequence, body, beside);
         self.flush();
     }
 
     /// Tells the sender that somebody else will answer.
     pub(crate) fn forwarded(&mut self, sequence: Sequence) {
-        self.put(Kind::Forwarded, 0, sequence, &[]);
+        self.put(Kind::Forwarded, 0, sequence, &[], Beside::new());
         self.flush();
     }
 
-    fn put(&mut self, kind: Kind, flags: u8, sequence: Sequence, body: &[u8]) {
-        let header = Header { kind, flags, attempt: 0, descriptors: 0, sequence, key: MessageKey(0) };
+    fn put(&mut self, kind: Kind, flags: u8, sequence: Sequence, body: &[u8], beside: Beside) {
+        // There are at most as many as fit in one body.
+        let descriptors = u8::try_from(beside.len()).unwrap_or(u8::MAX);
+        let header = Header { kind, flags, attempt: 0, descriptors, sequence, key: MessageKey(0) };
+        if !beside.is_empty() {
+            self.beside.push_back((self.out.len(), beside));
+        }
         // Appending bytes cannot fail.
         let _ = frame::append(&mut self.out, &header, &ExtensionSet::default(), |out| {
             out.extend_from_slice(body);
@@ -207,14 +229,36 @@ impl InLink {
 
     fn write_out(&mut self) {
         while self.written < self.out.len() {
-            match self.socket.try_write(&self.out[self.written..]) {
-                Ok(n) => self.written += n,
+            // A write begins with a reply that has descriptors, and ends before one.
+            let (stop, beside): (usize, &[_]) = match (self.beside.front(), self.beside.get(1)) {
+                (Some((at, beside)), next) if *at == self.written => {
+                    (next.map_or(self.out.len(), |(at, _)| *at), beside)
+                }
+                (next, _) => (next.map_or(self.out.len(), |(at, _)| *at), &[]),
+            };
+            match self.socket.try_write(&self.out[self.written..stop], beside) {
+                Ok(n) => {
+                    if !beside.is_empty() {
+                        self.beside.pop_front();
+                    }
+                    self.written += n;
+                }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                // Its asker is told at once: others must read first, and none of them will say so here.
+                Err(e) if transport::is_crowded(&e) => {
+                    frame::cut_reply(&mut self.out[self.written..]);
+                    self.beside.pop_front();
+                }
                 // Nobody reads: the asks end by their sender's death.
                 Err(_) => break,
             }
         }
+        self.nothing_waits();
+    }
+
+    fn nothing_waits(&mut self) {
         self.out.clear();
+        self.beside.clear();
         self.written = 0;
     }
 
@@ -233,8 +277,7 @@ impl InLink {
                     Ok(room) => self.room = Some(room),
                     Err(error) => {
                         tracing::warn!(%error, "cannot wait for room on a link; its replies are dropped");
-                        self.out.clear();
-                        self.written = 0;
+                        self.nothing_waits();
                         return;
                     }
                 }

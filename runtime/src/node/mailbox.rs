@@ -22,9 +22,13 @@ use crate::sync::lock;
 use crate::wire::control::{ThirdPartyReply, ToSupervisor};
 use crate::wire::frame::{Frame, FrameError, Header, Kind, Status};
 use crate::wire::ids::{ActorId, LinkId, RawAddress, Sequence};
+use crate::wire::passing::Beside;
 
 /// Bytes read from all links together and not handled yet; beyond it the rest waits in the kernel and at the senders.
 const BUDGET: usize = 64 << 20;
+/// Descriptors that came with those messages: a quarter of what a process usually may have open. What is still read
+/// beyond it loses no message silently: its sender is told that the receiver has no descriptors left.
+const DESCRIPTORS: usize = 256;
 /// Messages of one link before the others get their turn.
 const TURN: u32 = 256;
 /// Reads in one run before the rest of the process gets its turn.
@@ -42,6 +46,7 @@ pub(crate) enum Arrival {
         sequence: Sequence,
         status: Status,
         body: Vec<u8>,
+        beside: Beside,
     },
     /// The right to answer has been passed on.
     Forwarded {
@@ -89,6 +94,8 @@ pub(crate) enum Next {
 pub(crate) struct Mailbox {
     node: Arc<Node>,
     arrivals: mpsc::UnboundedReceiver<Arrival>,
+    /// Whether the messages that are handled here may own descriptors.
+    descriptors: bool,
     links: Vec<Option<Place>>,
     by_id: HashMap<LinkId, usize>,
     /// Places with bytes that are not handled yet.
@@ -148,10 +155,15 @@ impl Wake for Signal {
 }
 
 impl Mailbox {
-    pub(crate) fn new(node: Arc<Node>, arrivals: mpsc::UnboundedReceiver<Arrival>) -> Self {
+    pub(crate) fn new(
+        node: Arc<Node>,
+        arrivals: mpsc::UnboundedReceiver<Arrival>,
+        descriptors: bool,
+    ) -> Self {
         Mailbox {
             node,
             arrivals,
+            descriptors,
             links: Vec::new(),
             by_id: HashMap::new(),
             loaded: VecDeque::new(),
@@ -298,9 +310,9 @@ impl Mailbox {
                 None => self.notices.push_back(notice),
             },
             Arrival::Stop => self.stopping = true,
-            Arrival::Reply { link, sequence, status, body } => {
+            Arrival::Reply { link, sequence, status, body, beside } => {
                 if let Some(link) = self.by_id.get(&link).copied().and_then(|place| self.link(place)) {
-                    link.reply(sequence, status, &body, false);
+                    link.reply(sequence, status, (&body, beside), false);
                 }
             }
             Arrival::Forwarded { link, sequence } => {
@@ -328,6 +340,8 @@ impl Mailbox {
             sender: new.sender,
             reply_address: new.reply_address,
             answers_only: new.answers_only,
+            // Which answers those are, only the askers know.
+            descriptors: self.descriptors || new.answers_only,
             resume_after: new.resume_after,
             window_messages: new.window.messages,
             row,
@@ -348,11 +362,13 @@ impl Mailbox {
     }
 
     fn read(&mut self, place: usize) {
-        let buffered: usize = if self.loaded.is_empty() {
-            0
-        } else {
-            self.links.iter().flatten().map(|p| p.link.inbox.buffered()).sum()
-        };
+        let (mut bytes, mut descriptors) = (0, 0);
+        if !self.loaded.is_empty() {
+            for Place { link, .. } in self.links.iter().flatten() {
+                bytes += link.inbox.buffered();
+                descriptors += link.inbox.descriptors();
+            }
+        }
         let system = self.node.identity.system;
         let Some(Some(entry)) = self.links.get_mut(place) else { return };
         // Before the read: what arrives after it sets the signal again.
@@ -360,7 +376,8 @@ impl Mailbox {
         if entry.link.is_congested() {
             entry.link.wait_for_room();
         }
-        if buffered > BUDGET {
+        // Answers do not wait here, and perhaps the handler in hand waits for one.
+        if !entry.link.answers_only && (bytes > BUDGET || descriptors > DESCRIPTORS) {
             self.starved.push(place);
             return;
         }
@@ -423,7 +440,7 @@ impl Mailbox {
         }
         for sequence in cyclic {
             link.refused.push_back(sequence);
-            link.reply(sequence, Status::WouldDeadlock, &[], false);
+            link.reply(sequence, Status::WouldDeadlock, (&[], Beside::new()), false);
         }
     }
 
@@ -480,7 +497,7 @@ impl Mailbox {
 /// Takes in one answer to an ask of this process, or the word that somebody holds the right to one; `false` if no whole
 /// frame is there.
 fn take_answer(node: &Node, link: &mut InLink) -> Result<bool, LinkError> {
-    let Some(frame) = link.inbox.next()? else { return Ok(false) };
+    let Some((frame, beside)) = link.inbox.next()? else { return Ok(false) };
     let Header { kind, sequence, key, .. } = frame.header;
     let (Kind::Answer | Kind::Adopt, Some((head, body))) = (kind, ThirdPartyReply::read(frame.body)) else {
         return Err(FrameError::Unexpected(kind).into());
@@ -489,7 +506,7 @@ fn take_answer(node: &Node, link: &mut InLink) -> Result<bool, LinkError> {
     link.row.start(sequence, key);
     node.end_ask(head.link, |asked| match kind {
         Kind::Adopt => asked.adopted(head.sequence, from),
-        _ => asked.answered(head.sequence, head.status, body),
+        _ => asked.answered(head.sequence, head.status, body, beside),
     });
     link.row.finish(sequence);
     link.settle(sequence);

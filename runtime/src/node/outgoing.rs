@@ -8,12 +8,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, Weak};
 use std::task::Waker;
+use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
 use super::pending::Pending;
 use super::{Node, Outcome, call};
 use crate::Message;
+use crate::clock;
 use crate::delivery::frame_buffer::FrameBuffer;
 use crate::delivery::outbox::{InHand, Lost, Outbox, Window};
 use crate::error::{AskError, Executed, Unreachable};
@@ -25,11 +27,16 @@ use crate::wire::control::{DeadLetterReason, ThirdPartyReply, ToSupervisor, Told
 use crate::wire::frame::{BODY_LIMIT, ExtensionSet, FrameError, IDEMPOTENT, Kind, Status};
 use crate::wire::hello::{Hello, Role};
 use crate::wire::ids::{ActorId, Incarnation, LinkId, MessageKey, RawAddress, Sequence};
-use crate::wire::transport::DataSocket;
+use crate::wire::passing::{self, Arrived, Beside};
+use crate::wire::transport::{self, DataSocket, Received};
 
 /// So much collected is written at once, without waiting for the driver: large enough that the system call costs
 /// little beside encoding, small enough that a busy handler's messages do not wait long.
 const COLLECT: usize = 16 << 10;
+
+/// When as many descriptors are under way as may be, the next attempt comes so much later: soon for a message, and
+/// nothing for a processor.
+const RETRY: Duration = Duration::from_millis(10);
 
 /// What is taken before the receiver's own window is known.
 const FIRST_WINDOW: Window = Window { messages: 1024, bytes: 1 << 20 };
@@ -75,6 +82,10 @@ pub(super) struct State {
     pub(super) driver: Option<Waker>,
     /// When the driver's timer fires.
     pub(super) armed: u64,
+    /// Whether replies may come with descriptors.
+    pub(super) descriptors: bool,
+    /// When to write again although nobody says that there is room.
+    pub(super) retry: u64,
 }
 
 /// What became of a message that was offered to a link.
@@ -111,6 +122,8 @@ impl OutLink {
                 broken: false,
                 driver: None,
                 armed: u64::MAX,
+                descriptors: false,
+                retry: u64::MAX,
             }),
             changed: Notify::new(),
         })
@@ -138,6 +151,8 @@ impl OutLink {
         if let Some(refused) = state.refuses(false) {
             return refused;
         }
+        // Before the ask can be answered: what comes with a plain read is gone.
+        state.descriptors |= M::REPLY_DESCRIPTORS;
         let appended = call::with_chain(|chain| {
             state.append::<M>(Kind::Ask, message, &ExtensionSet { deadline: Some(deadline), chain })
         });
@@ -156,7 +171,7 @@ impl OutLink {
 
     /// Sends the answer to another process's ask, or takes over the right to give it. Waits for no room: there are at
     /// most as many of these as asks were passed on to this process.
-    pub(crate) fn send_answer(&self, kind: Kind, head: ThirdPartyReply, body: &[u8]) {
+    pub(crate) fn send_answer(&self, kind: Kind, head: ThirdPartyReply, body: &[u8], beside: Beside) {
         let mut state = lock(&self.state);
         if matches!(state.phase, Phase::Gone(_)) {
             return;
@@ -167,7 +182,7 @@ impl OutLink {
             Ok::<_, EncodeError>(())
         });
         if let Ok(sequence) = appended {
-            state.appended(sequence);
+            state.appended(sequence, beside);
         }
     }
 
@@ -194,7 +209,7 @@ impl OutLink {
         let introduced = DataSocket::new(socket).and_then(|socket| {
             let hello = Hello { role: Role::Link, system: self.receiver.system }.encode();
             // A fresh socket has room for these sixteen bytes.
-            socket.try_write(&hello).map(|_| socket)
+            socket.try_write(&hello, &[]).map(|_| socket)
         });
         match introduced {
             Ok(socket) => {
@@ -302,8 +317,8 @@ impl OutLink {
     }
 
     /// A third party has answered an ask of this link.
-    pub(super) fn answered(&self, sequence: Sequence, status: Status, body: &[u8]) {
-        lock(&self.state).pending.end(sequence, Outcome::Reply(status, body.to_vec()));
+    pub(super) fn answered(&self, sequence: Sequence, status: Status, body: &[u8], beside: Arrived) {
+        lock(&self.state).pending.end(sequence, outcome(status, body, beside));
     }
 
     /// A third party says that it holds the right to answer.
@@ -315,18 +330,17 @@ impl OutLink {
     fn drain(&self, state: &mut State) {
         let Phase::Up(socket) = &state.phase else { return };
         let socket = Arc::clone(socket);
-        while let Ok(read) = socket.read_now(state.answers.space()) {
-            if read == 0 {
+        while let Ok(read) = socket.read_now(state.answers.space(), state.descriptors) {
+            if read.bytes == 0 {
                 break;
             }
-            state.answers.filled(read);
-            self.absorb(state);
+            self.absorb(state, read);
         }
     }
 
-    /// Takes in every whole frame that has come from the receiver.
-    pub(super) fn absorb(&self, state: &mut State) {
-        if let Err(error) = state.take_answers() {
+    /// Takes in what has come from the receiver.
+    pub(super) fn absorb(&self, state: &mut State, read: Received) {
+        if let Err(error) = state.take_answers(read) {
             state.broken = true;
             if let (Some(node), Some(link)) = (self.node.upgrade(), state.link) {
                 node.say(&ToSupervisor::BadPeer { link, reason: error.to_string() });
@@ -383,14 +397,20 @@ impl State {
         extensions: &ExtensionSet<'_>,
     ) -> Result<Sequence, EncodeError> {
         let flags = if M::IDEMPOTENT { IDEMPOTENT } else { 0 };
-        let sequence = self
-            .outbox
-            .append(kind, flags, M::KEY, extensions, |out, limit| codec::encode_into(message, out, limit))?;
-        self.appended(sequence);
+        let outbox = &mut self.outbox;
+        let (sequence, beside) = passing::collecting_if(M::DESCRIPTORS, || {
+            outbox
+                .append(kind, flags, M::KEY, extensions, |out, limit| codec::encode_into(message, out, limit))
+        });
+        let sequence = sequence?;
+        self.appended(sequence, beside);
         Ok(sequence)
     }
 
-    fn appended(&mut self, sequence: Sequence) {
+    fn appended(&mut self, sequence: Sequence, beside: Beside) {
+        if !beside.is_empty() {
+            self.outbox.attach(beside);
+        }
         if let Some(row) = &self.row {
             row.appended(sequence);
         }
@@ -410,10 +430,17 @@ impl State {
             return;
         }
         while !self.outbox.unsent().is_empty() {
-            match socket.try_write(self.outbox.unsent()) {
+            let (bytes, beside) = self.outbox.next_write();
+            match socket.try_write(bytes, beside) {
                 Ok(written) => self.outbox.wrote(written),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     self.blocked = true;
+                    break;
+                }
+                // Others must read first, and none of them will say so here.
+                Err(e) if transport::is_crowded(&e) => {
+                    self.blocked = true;
+                    self.retry = clock::after(RETRY);
                     break;
                 }
                 // Nobody reads any more: the supervisor will say why.
@@ -427,6 +454,7 @@ impl State {
             row.sent(self.outbox.sent());
         }
         if self.blocked {
+            self.armed = self.armed.min(self.retry);
             self.wake_driver();
         }
     }
@@ -437,9 +465,13 @@ impl State {
         }
     }
 
-    fn take_answers(&mut self) -> Result<(), FrameError> {
+    fn take_answers(&mut self, read: Received) -> Result<(), FrameError> {
         let State { answers, outbox, pending, .. } = self;
-        while let Some(frame) = answers.next_frame(BODY_LIMIT)? {
+        answers.filled(read.bytes);
+        if !read.beside.is_empty() {
+            answers.came_beside(read.bytes, read.beside)?;
+        }
+        while let Some((frame, beside)) = answers.next_frame(BODY_LIMIT)? {
             let sequence = frame.header.sequence;
             match frame.header.kind {
                 Kind::Ack => {
@@ -453,7 +485,7 @@ impl State {
                     } else {
                         outbox.acknowledge(sequence)?;
                     }
-                    pending.end(sequence, Outcome::Reply(status, frame.body.to_vec()));
+                    pending.end(sequence, outcome(status, frame.body, beside));
                 }
                 Kind::Forwarded => {
                     outbox.acknowledge(sequence)?;
@@ -470,12 +502,20 @@ impl State {
         let sent = self.outbox.sent();
         let next =
             self.pending.expire(now, |sequence| if sequence > sent { Executed::No } else { Executed::Maybe });
-        self.armed = next.unwrap_or(u64::MAX);
+        self.armed = next.unwrap_or(u64::MAX).min(self.retry);
     }
 
     pub(super) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Gone(_))
     }
+}
+
+/// A reply as it is handed to its asker.
+fn outcome(status: Status, body: &[u8], beside: Arrived) -> Outcome {
+    if beside.cut {
+        return Outcome::Failed(Box::new(AskError::NoDescriptors { executed: Executed::Yes }));
+    }
+    Outcome::Reply(status, body.to_vec(), beside.descriptors)
 }
 
 /// What a status other than `Ok` means to the asker.
@@ -492,6 +532,8 @@ pub(crate) fn failure(status: Status, body: &[u8], name: &'static str) -> AskErr
         Status::WouldDeadlock => AskError::WouldDeadlock,
         Status::Expired => AskError::Deadline { executed: Executed::No },
         Status::NoReply => AskError::NoReply,
+        Status::NoDescriptors => AskError::NoDescriptors { executed: Executed::No },
+        Status::ReplyCut => AskError::NoDescriptors { executed: Executed::Yes },
         Status::TooLarge => AskError::BadReply("the reply is larger than a frame may be".into()),
     }
 }

@@ -3,6 +3,7 @@
 //! Sequences rise, so the list is sorted without sorting, and replies mostly come in order.
 
 use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 
 use tokio::sync::oneshot;
 
@@ -14,8 +15,8 @@ use crate::wire::ids::{ActorId, Sequence};
 /// How an ask ended, for the one who awaits it.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// A reply came.
-    Reply(Status, Vec<u8>),
+    /// A reply came, and these descriptors with it.
+    Reply(Status, Vec<u8>, Vec<OwnedFd>),
     /// None will.
     Failed(Box<AskError>),
 }

@@ -16,6 +16,7 @@ use crate::spec::Window;
 use crate::wire::control::Told;
 use crate::wire::frame::{Kind, Status};
 use crate::wire::ids::{Capability, Incarnation, Sequence};
+use crate::wire::transport::DataSocket;
 
 struct Receiver;
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -80,7 +81,7 @@ impl Pair {
             capability: Capability(7),
             protocol: 0,
         };
-        let mailbox = Mailbox::new(Arc::clone(&receiver), arriving);
+        let mailbox = Mailbox::new(Arc::clone(&receiver), arriving, true);
         Pair { sender, receiver, mailbox, address: Address::new(raw), _control: vec![one, other] }
     }
 
@@ -99,6 +100,12 @@ impl Pair {
     /// Joins sender and receiver by a fresh socket.
     fn join(&mut self, resume_after: u64) {
         let (one, other) = socket_pair().unwrap();
+        self.arrive_on(other, resume_after);
+        self.sender.hear(ToPeer::LinkUp { link: LINK, incarnation: Incarnation(1) }, vec![one]);
+    }
+
+    /// The receiver's end of a link.
+    fn arrive_on(&self, socket: OwnedFd, resume_after: u64) {
         let row = crate::process::recorder::IncomingRow::new(&self.receiver.recorder, 0).unwrap();
         row.prepare(Sequence(resume_after));
         self.receiver.arrive(Arrival::LinkUp(Box::new(NewLink {
@@ -109,9 +116,8 @@ impl Pair {
             window: WINDOW,
             reply_address: self.address_raw(),
             answers_only: false,
-            socket: other,
+            socket,
         })));
-        self.sender.hear(ToPeer::LinkUp { link: LINK, incarnation: Incarnation(1) }, vec![one]);
     }
 
     /// Takes the next message out of the mailbox: its sequence and number.
@@ -122,7 +128,7 @@ impl Pair {
             };
             let Some(link) = self.mailbox.link(place) else { continue };
             match link.inbox.next().unwrap() {
-                Some(frame) => {
+                Some((frame, _)) => {
                     assert!(matches!(frame.header.kind, Kind::Tell | Kind::Ask));
                     let Number(n) = crate::wire::codec::decode(frame.body).unwrap();
                     return (frame.header.sequence.0, n);
@@ -132,10 +138,20 @@ impl Pair {
         }
     }
 
+    /// Lets the mailbox look after its links once, which have no message.
+    async fn look(&mut self) {
+        let mailbox = &mut self.mailbox;
+        let next = std::future::poll_fn(|cx| std::task::Poll::Ready(mailbox.poll_next(cx))).await;
+        if let std::task::Poll::Ready(Next::Link(place)) = next {
+            mailbox.exhausted(place);
+        }
+        tokio::task::yield_now().await;
+    }
+
     /// Answers the ask of this sequence, and settles it.
     fn reply(&mut self, sequence: u64, with: u64) {
         let body = crate::wire::codec::encode(&with, 64).unwrap();
-        self.mailbox.link(0).unwrap().reply(Sequence(sequence), Status::Ok, &body, true);
+        self.mailbox.link(0).unwrap().reply(Sequence(sequence), Status::Ok, (&body, Vec::new()), true);
     }
 
     fn settle(&mut self, sequence: u64) {
@@ -146,7 +162,7 @@ impl Pair {
 
     /// The receiver's process dies: its end closes, and the supervisor tells.
     fn die(&mut self, processed: u64, in_hand: Option<u64>) {
-        self.mailbox = Mailbox::new(Arc::clone(&self.receiver), mpsc::unbounded_channel().1);
+        self.mailbox = Mailbox::new(Arc::clone(&self.receiver), mpsc::unbounded_channel().1, true);
         let told = Told { processed: Sequence(processed), in_hand: in_hand.map(Sequence) };
         self.sender
             .hear(ToPeer::LinkDown { link: LINK, told: Some(told), report: Box::new(report()) }, vec![]);
@@ -156,10 +172,26 @@ impl Pair {
     fn live_again(&mut self) {
         let (receiver, arriving, control) = node(2, self.receiver.identity.system);
         NODES.write().unwrap().retain(|(_, node)| !node.ptr_eq(&Arc::downgrade(&receiver)));
-        self.mailbox = Mailbox::new(Arc::clone(&receiver), arriving);
+        self.mailbox = Mailbox::new(Arc::clone(&receiver), arriving, true);
         self.receiver = receiver;
         self._control.push(control);
     }
+}
+
+/// Waits until a node has said something with these words in it to its supervisor.
+async fn said(control: &OwnedFd, words: &str) {
+    let mut heard = Vec::new();
+    let wait = async {
+        while !heard.windows(words.len()).any(|window| window == words.as_bytes()) {
+            tokio::task::yield_now().await;
+            let mut buffer = [0; 4096];
+            if let Ok(read) = rustix::io::read(control, &mut buffer) {
+                heard.extend_from_slice(&buffer[..read]);
+            }
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(20), wait).await;
+    assert!(in_time.is_ok(), "it was not said that {words:?}");
 }
 
 fn report() -> CrashReport {
@@ -260,20 +292,123 @@ async fn garbage_from_the_receiver_breaks_the_link_and_is_reported() {
     pair.sender.hear(ToPeer::LinkUp { link: LINK, incarnation: Incarnation(1) }, vec![one]);
     rustix::io::write(&other, &[0xff; 64]).unwrap();
     pair.address.tell(Number(1)).await.unwrap();
-    let control = &pair._control[1];
-    let mut heard = Vec::new();
-    while !heard.windows(b"claims".len()).any(|w| w == b"claims") {
-        tokio::task::yield_now().await;
-        let mut buffer = [0; 4096];
-        if let Ok(read) = rustix::io::read(control, &mut buffer) {
-            heard.extend_from_slice(&buffer[..read]);
-        }
-    }
+    said(&pair._control[1], "claims").await;
     // It is ended for it, and comes back.
     pair.die(0, None);
     pair.live_again();
     pair.join(0);
     assert_eq!(pair.take().await, (1, 1), "nothing is lost by it");
+}
+
+/// A bare frame, as a peer might write it that does not keep to what it announces.
+fn bare_frame(kind: Kind, descriptors: u8) -> Vec<u8> {
+    use crate::wire::frame::{self, ExtensionSet, Header};
+    let (flags, attempt, sequence, key) = (0, 1, Sequence(1), crate::MessageKey(7));
+    let header = Header { kind, flags, attempt, descriptors, sequence, key };
+    let mut bytes = Vec::new();
+    frame::append(&mut bytes, &header, &ExtensionSet::default(), |_| Ok::<_, ()>(())).unwrap();
+    bytes
+}
+
+/// What a peer's socket is given: so many are announced, so many sent, and that is said of it.
+const MISLEADING: [(u8, usize, &str); 4] = [
+    (2, 0, "announces 2 descriptors, and 0 came"),
+    (2, 1, "announces 2 descriptors, and 1 came"),
+    (1, 2, "announces 1 descriptors, and 2 came"),
+    (0, 1, "came that no frame announces"),
+];
+
+/// Writes as much of a frame as that, and these descriptors beside it.
+fn send_beside(socket: OwnedFd, bytes: &[u8], count: usize) -> DataSocket {
+    let socket = DataSocket::new(socket).unwrap();
+    let beside: Vec<_> = (0..count).map(|_| Arc::new(rustix::io::dup(std::io::stderr()).unwrap())).collect();
+    assert_eq!(socket.try_write(bytes, &beside).unwrap(), bytes.len());
+    socket
+}
+
+#[tokio::test]
+async fn a_sender_with_other_descriptors_than_it_announces_is_named_to_the_supervisor() {
+    for (announced, sent, reason) in MISLEADING {
+        let mut pair = Pair::new();
+        let (one, other) = socket_pair().unwrap();
+        pair.arrive_on(other, 0);
+        let hello = Hello { role: Role::Link, system: pair.receiver.identity.system }.encode();
+        rustix::io::write(&one, &hello).unwrap();
+        let _socket = send_beside(one, &bare_frame(Kind::Tell, announced), sent);
+        let Next::Link(place) = std::future::poll_fn(|cx| pair.mailbox.poll_next(cx)).await else {
+            panic!("not a message")
+        };
+        let error = LinkError::from(pair.mailbox.link(place).unwrap().inbox.next().unwrap_err());
+        pair.mailbox.refuse(place, &error);
+        said(&pair._control[0], reason).await;
+    }
+}
+
+/// Says it of a receiver to whom a message was sent that makes the link ready for descriptors, or one that does not.
+async fn mislead_with_an_ack(asked: bool, announced: u8, sent: usize, reason: &str) {
+    let pair = Pair::new();
+    pair.grant();
+    let (one, other) = socket_pair().unwrap();
+    pair.sender.hear(ToPeer::LinkUp { link: LINK, incarnation: Incarnation(1) }, vec![one]);
+    let mut ask = Box::pin(pair.address.ask(Number(1)).into_future());
+    if asked {
+        let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(ask.as_mut().poll(cx).is_pending()));
+        assert!(polled.await, "nobody answered yet");
+    } else {
+        pair.address.tell(Number(1)).await.unwrap();
+    }
+    let _socket = send_beside(other, &bare_frame(Kind::Ack, announced), sent);
+    said(&pair._control[1], reason).await;
+}
+
+#[tokio::test]
+async fn a_receiver_with_other_descriptors_than_it_announces_is_named_to_the_supervisor() {
+    for (announced, sent, reason) in MISLEADING {
+        mislead_with_an_ack(true, announced, sent, reason).await;
+    }
+    // Where no reply may own any, the kernel closes what comes, and the frame is short of it.
+    mislead_with_an_ack(false, 1, 1, "announces 1 descriptors, and 0 came").await;
+}
+
+#[tokio::test]
+async fn replies_that_wait_for_room_keep_each_its_own_descriptors() {
+    use crate::delivery::frame_buffer::FrameBuffer;
+    const REPLIES: u64 = 300;
+    let mut pair = Pair::new();
+    let (one, other) = socket_pair().unwrap();
+    pair.arrive_on(other, 0);
+    let hello = Hello { role: Role::Link, system: pair.receiver.identity.system }.encode();
+    let socket = send_beside(one, &hello, 0);
+    pair.look().await;
+    let link = pair.mailbox.link(0).unwrap();
+    let descriptor = Arc::new(rustix::io::dup(std::io::stderr()).unwrap());
+    let descriptors_of = |reply: u64| usize::try_from(reply % 4).unwrap().saturating_sub(1);
+    for reply in 1..=REPLIES {
+        let beside = vec![Arc::clone(&descriptor); descriptors_of(reply)];
+        link.reply(Sequence(reply), Status::Ok, (&[7; 2000], beside), false);
+    }
+    assert!(link.is_congested());
+    let mut heard = FrameBuffer::new();
+    for reply in 1..=REPLIES {
+        let beside = loop {
+            if let Some((frame, beside)) = heard.next_frame(1 << 20).unwrap() {
+                assert_eq!(frame.header.sequence, Sequence(reply));
+                break beside;
+            }
+            match socket.read_now(heard.space(), true) {
+                Ok(read) => {
+                    heard.filled(read.bytes);
+                    if !read.beside.is_empty() {
+                        heard.came_beside(read.bytes, read.beside).unwrap();
+                    }
+                }
+                // Room wakes the link, which its mailbox looks after.
+                Err(_) => pair.look().await,
+            }
+        };
+        assert_eq!(beside.descriptors.len(), descriptors_of(reply));
+    }
+    assert_eq!(Arc::strong_count(&descriptor), 1, "what is with the kernel is kept no longer");
 }
 
 #[tokio::test]

@@ -10,6 +10,8 @@ pub(crate) mod child;
 pub(crate) mod code_reference;
 pub(crate) mod descriptors;
 pub(crate) mod exit;
+pub(crate) mod plain;
 pub(crate) mod recorder;
+pub(crate) mod shared_memory;
 pub(crate) mod spawner;
 pub(crate) mod stack;

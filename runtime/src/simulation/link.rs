@@ -151,7 +151,7 @@ impl Link {
             joined.heard.space()[..bytes.len()].copy_from_slice(&bytes);
             joined.heard.filled(bytes.len());
         }
-        while let Ok(Some(frame)) = joined.heard.next_frame(BODY_LIMIT) {
+        while let Ok(Some((frame, _))) = joined.heard.next_frame(BODY_LIMIT) {
             let upto = frame.header.sequence;
             if let Some(outbox) = &mut self.outbox {
                 assert!(outbox.acknowledge(upto).is_ok(), "an acknowledgement beyond what was sent");
@@ -165,7 +165,7 @@ impl Link {
     pub(super) fn start(&mut self) -> bool {
         let Some(joined) = &mut self.joined else { return false };
         let Ok(next) = joined.inbox.next() else { panic!("not a sender's frame") };
-        let Some(frame) = next else { return false };
+        let Some((frame, _)) = next else { return false };
         let (sequence, attempt) = (frame.header.sequence, frame.header.attempt);
         let number = u64::from_le_bytes(frame.body.try_into().unwrap_or_default());
         assert_eq!(number, sequence.0, "another message's body");

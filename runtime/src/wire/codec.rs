@@ -8,6 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
 use super::depth::DepthLimited;
+use super::passing;
 
 /// How deeply a body of a recursive type may nest: far more than data has, far less than a 2 MiB stack holds
 /// (a 50 KB body of nested enums was seen to overflow one).
@@ -54,7 +55,7 @@ pub fn encode_into<T: Serialize + ?Sized>(
             out.truncate(start);
             Err(match e {
                 postcard::Error::SerializeBufferFull => EncodeError::TooLarge(limit),
-                e => EncodeError::Unencodable(e.to_string()),
+                e => EncodeError::Unencodable(reason(&e)),
             })
         }
     }
@@ -75,7 +76,7 @@ pub fn encode<T: Serialize + ?Sized>(value: &T, limit: usize) -> Result<Vec<u8>,
 /// # Errors
 /// [`DecodeError`].
 pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
-    let (value, rest) = postcard::take_from_bytes(body).map_err(|e| DecodeError::Malformed(e.to_string()))?;
+    let (value, rest) = postcard::take_from_bytes(body).map_err(|e| DecodeError::Malformed(reason(&e)))?;
     nothing_left(value, rest)
 }
 
@@ -86,13 +87,21 @@ pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
 pub fn decode_nested<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
     let mut deserializer = postcard::Deserializer::from_bytes(body);
     let value = T::deserialize(DepthLimited::new(&mut deserializer, DEPTH_LIMIT))
-        .map_err(|e| DecodeError::Malformed(e.to_string()))?;
+        .map_err(|e| DecodeError::Malformed(reason(&e)))?;
     let rest = deserializer.finalize().map_err(|e| DecodeError::Malformed(e.to_string()))?;
     nothing_left(value, rest)
 }
 
 fn nothing_left<T>(value: T, rest: &[u8]) -> Result<T, DecodeError> {
     if rest.is_empty() { Ok(value) } else { Err(DecodeError::LeftOver(rest.len())) }
+}
+
+/// Why, in words: postcard does not keep those of a type that refuses.
+fn reason(error: &postcard::Error) -> String {
+    match (error, passing::why()) {
+        (postcard::Error::SerdeSerCustom | postcard::Error::SerdeDeCustom, Some(why)) => why,
+        _ => error.to_string(),
+    }
 }
 
 /// Bytes of the longest number.

@@ -5,7 +5,7 @@
 //!  4  u8   kind
 //!  5  u8   flags
 //!  6  u8   attempt, counted from 1 (at a fixed place, because redelivery rewrites it)
-//!  7  u8   descriptors that travel with the frame
+//!  7  u8   descriptors that go with the first byte
 //!  8  u64  sequence
 //! 16  u64  message key
 //! 24  u16  length of the extensions
@@ -83,13 +83,17 @@ pub enum Status {
     NoReply = 6,
     /// The reply was larger than a frame may be.
     TooLarge = 7,
+    /// The receiver has as many descriptors open as it may, so what came with the message is lost; it was not handled.
+    NoDescriptors = 8,
+    /// The reply was made, but its descriptors could not be sent: as many are under way as may be.
+    ReplyCut = 9,
 }
 
 impl Status {
     /// The status in a reply's flags.
     pub fn from_byte(byte: u8) -> Option<Status> {
         use Status::*;
-        [Ok, Failed, Unknown, Undecodable, WouldDeadlock, Expired, NoReply, TooLarge]
+        [Ok, Failed, Unknown, Undecodable, WouldDeadlock, Expired, NoReply, TooLarge, NoDescriptors, ReplyCut]
             .into_iter()
             .find(|s| *s as u8 == byte)
     }
@@ -110,7 +114,7 @@ pub struct Header {
     pub flags: u8,
     /// 1, and one more at each redelivery.
     pub attempt: u8,
-    /// Descriptors that travel with it.
+    /// Descriptors that go with its first byte.
     pub descriptors: u8,
     /// Its place on the link, or the place that it answers.
     pub sequence: Sequence,
@@ -161,6 +165,17 @@ pub enum FrameError {
     /// A frame that does not belong in this conversation.
     #[error("unexpected {0:?} frame")]
     Unexpected(Kind),
+    /// Not as many descriptors as its header says, or more than any frame has.
+    #[error("a frame announces {announced} descriptors, and {came} came with it")]
+    Descriptors {
+        /// What its header says.
+        announced: u8,
+        /// What came with its first byte.
+        came: usize,
+    },
+    /// Descriptors that belong to no frame.
+    #[error("descriptors came that no frame announces")]
+    Unannounced,
     /// A sequence that leaves the order.
     #[error("sequence {got} after {last}")]
     Order {
@@ -273,6 +288,21 @@ pub fn set_attempt(bytes: &mut [u8], attempt: u8) {
 pub fn add_flag(bytes: &mut [u8], flag: u8) {
     if let Some(flags) = bytes.get_mut(5) {
         *flags |= flag;
+    }
+}
+
+/// Says how many descriptors go with the first byte of the frame that starts at `bytes[0]`.
+pub fn set_descriptors(bytes: &mut [u8], count: u8) {
+    if let Some(at) = bytes.get_mut(7) {
+        *at = count;
+    }
+}
+
+/// Makes the reply that starts at `bytes[0]` one that says what became of its descriptors.
+pub fn cut_reply(bytes: &mut [u8]) {
+    set_descriptors(bytes, 0);
+    if let Some(flags) = bytes.get_mut(5) {
+        *flags = Status::ReplyCut as u8;
     }
 }
 

@@ -110,9 +110,31 @@ fn every_kind_is_read_back_and_every_other_is_refused() {
 }
 
 #[test]
+fn a_reply_that_is_cut_says_so_and_announces_nothing() {
+    let header = Header {
+        kind: Kind::Reply,
+        flags: 0,
+        attempt: 0,
+        descriptors: 3,
+        sequence: Sequence(9),
+        key: MessageKey(0),
+    };
+    let mut bytes = Vec::new();
+    append(&mut bytes, &header, &ExtensionSet::default(), |body| {
+        body.extend_from_slice(b"places");
+        Ok::<_, ()>(())
+    })
+    .unwrap();
+    cut_reply(&mut bytes);
+    let frame = parse(&bytes, 100).unwrap().unwrap();
+    assert_eq!((frame.header.descriptors, frame.header.flags), (0, Status::ReplyCut as u8));
+    assert_eq!((frame.header.sequence, frame.body), (Sequence(9), &b"places"[..]));
+}
+
+#[test]
 fn every_status_is_read_back_and_every_other_is_refused() {
     let known: Vec<u8> = (0..=u8::MAX).filter(|byte| Status::from_byte(*byte).is_some()).collect();
-    assert_eq!(known, (0..8).collect::<Vec<u8>>());
+    assert_eq!(known, (0..10).collect::<Vec<u8>>());
     assert!(known.iter().all(|byte| Status::from_byte(*byte).is_some_and(|s| s as u8 == *byte)));
 }
 

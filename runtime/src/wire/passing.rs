@@ -5,6 +5,7 @@
 //! of this one call, so a value that is serialized for anything else is refused instead of losing its descriptor.
 
 use std::cell::{Cell, RefCell};
+use std::fmt::Display;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -15,47 +16,83 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Most descriptors beside one body: more than a message of several blobs needs, and far below the kernel's 253.
 pub const LIMIT: usize = 16;
 
+/// What goes out beside a body, in the order of its places.
+pub type Beside = Vec<Arc<OwnedFd>>;
+
+/// What came in beside bytes.
+#[derive(Debug, Default)]
+pub struct Arrived {
+    /// In the order in which they were put.
+    pub descriptors: Vec<OwnedFd>,
+    /// There were more: this process has as many open as it may, and the kernel dropped the rest.
+    pub cut: bool,
+}
+
+impl Arrived {
+    /// Whether there was nothing.
+    pub fn is_empty(&self) -> bool {
+        self.descriptors.is_empty() && !self.cut
+    }
+}
+
 thread_local! {
-    /// Whether a body is being written that can have descriptors beside it.
-    static COLLECTING: Cell<bool> = const { Cell::new(false) };
-    static COLLECTED: RefCell<Vec<Arc<OwnedFd>>> = const { RefCell::new(Vec::new()) };
+    /// How many the body that is being written has put; `None` while none is written that can have any.
+    ///
+    /// Apart from them, because nearly every body has none, and this cell needs no destructor.
+    static PUT: Cell<Option<u8>> = const { Cell::new(None) };
+    static COLLECTED: RefCell<Beside> = const { RefCell::new(Vec::new()) };
     static OFFERED: RefCell<Vec<Option<OwnedFd>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Runs `write`, and returns beside its result the descriptors that were put.
-#[allow(dead_code)] // Arguments and messages will be its callers.
-pub fn collecting<T>(write: impl FnOnce() -> T) -> (T, Vec<Arc<OwnedFd>>) {
+pub fn collecting<T>(write: impl FnOnce() -> T) -> (T, Beside) {
     // What an outer one has collected so far stays its own.
-    let outer = (COLLECTING.replace(true), COLLECTED.take());
-    let restore = Restore(Some(outer));
+    let _outer = Outer::set_aside(Some(0));
     let result = write();
-    let collected = COLLECTED.take();
-    drop(restore);
-    (result, collected)
+    (result, take_collected())
+}
+
+/// Runs `write` for bytes that are kept: what owns a descriptor is refused, though a message may be being written around.
+pub fn refusing<T>(write: impl FnOnce() -> T) -> T {
+    let _outer = Outer::set_aside(None);
+    write()
+}
+
+/// The same, if the type of what is written may own descriptors at all.
+pub fn collecting_if<T>(may: bool, write: impl FnOnce() -> T) -> (T, Beside) {
+    if may { collecting(write) } else { (write(), Beside::new()) }
+}
+
+fn take_collected() -> Beside {
+    if PUT.get().is_some_and(|count| count > 0) { COLLECTED.take() } else { Vec::new() }
 }
 
 /// Puts back what was there before, even if the writer panicked.
-struct Restore(Option<(bool, Vec<Arc<OwnedFd>>)>);
+struct Outer(Option<u8>, Beside);
 
-impl Drop for Restore {
+impl Outer {
+    fn set_aside(inner: Option<u8>) -> Outer {
+        let collected = take_collected();
+        Outer(PUT.replace(inner), collected)
+    }
+}
+
+impl Drop for Outer {
     fn drop(&mut self) {
-        if let Some((collecting, collected)) = self.0.take() {
-            COLLECTING.set(collecting);
-            COLLECTED.replace(collected);
+        drop(take_collected());
+        PUT.set(self.0);
+        if !self.1.is_empty() {
+            COLLECTED.replace(std::mem::take(&mut self.1));
         }
     }
 }
 
 /// Hands a descriptor to whoever is collecting, and returns its place; `None` if nobody is, or there are too many.
 pub fn put(descriptor: &Arc<OwnedFd>) -> Option<u8> {
-    if !COLLECTING.get() {
-        return None;
-    }
-    COLLECTED.with_borrow_mut(|collected| {
-        let place = u8::try_from(collected.len()).ok().filter(|place| usize::from(*place) < LIMIT)?;
-        collected.push(Arc::clone(descriptor));
-        Some(place)
-    })
+    let place = PUT.get().filter(|place| usize::from(*place) < LIMIT)?;
+    COLLECTED.with_borrow_mut(|collected| collected.push(Arc::clone(descriptor)));
+    PUT.set(Some(place + 1));
+    Some(place)
 }
 
 /// How many have been put since the innermost [`collecting`] began.
@@ -76,6 +113,15 @@ pub fn offering<T>(descriptors: Vec<OwnedFd>, read: impl FnOnce() -> T) -> (T, V
     (result, OFFERED.take().into_iter().flatten().collect())
 }
 
+/// Runs `read` with these descriptors at hand, and closes those that it does not take.
+pub fn with<T>(descriptors: Vec<OwnedFd>, read: impl FnOnce() -> T) -> T {
+    if descriptors.is_empty() {
+        // Nothing is on offer outside of a body that came with some.
+        return read();
+    }
+    offering(descriptors, read).0
+}
+
 /// Takes the descriptor at this place; `None` if there is none, or it was taken before.
 pub fn take(place: u8) -> Option<OwnedFd> {
     OFFERED.with_borrow_mut(|offered| offered.get_mut(usize::from(place)).and_then(Option::take))
@@ -88,7 +134,7 @@ pub struct Passed(pub Vec<Arc<OwnedFd>>);
 impl Serialize for Passed {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let places: Option<Vec<u8>> = self.0.iter().map(put).collect();
-        places.ok_or_else(|| S::Error::custom(NOT_HERE))?.serialize(serializer)
+        places.ok_or_else(|| S::Error::custom(because(NOT_HERE)))?.serialize(serializer)
     }
 }
 
@@ -96,15 +142,31 @@ impl<'de> Deserialize<'de> for Passed {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let places = Vec::<u8>::deserialize(deserializer)?;
         let taken: Option<Vec<_>> = places.into_iter().map(|place| take(place).map(Arc::new)).collect();
-        taken.map(Passed).ok_or_else(|| D::Error::custom(MISSING))
+        taken.map(Passed).ok_or_else(|| D::Error::custom(because(MISSING)))
     }
 }
 
 /// Why a value that owns a descriptor cannot be written.
-pub const NOT_HERE: &str =
-    "what owns a descriptor travels only in messages, replies and arguments, at most 16 of them in one";
+pub const NOT_HERE: &str = "what owns a descriptor travels only in messages, replies and arguments whose schema says so, \
+                            at most 16 of them in one";
 /// Why such a value cannot be read.
 pub const MISSING: &str = "a descriptor that the message names did not come with it";
+
+thread_local! {
+    static WHY: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// The same reason, remembered: the codec drops the text of an error, and asks for it [here](why).
+pub fn because(reason: impl Display) -> String {
+    let reason = reason.to_string();
+    WHY.set(Some(reason.clone()));
+    reason
+}
+
+/// Why the value that this thread has just failed to write or read was refused, if it was by what stands here.
+pub fn why() -> Option<String> {
+    WHY.take()
+}
 
 #[cfg(test)]
 mod tests {
@@ -145,5 +207,14 @@ mod tests {
             collecting(|| put(&descriptor())).1.len()
         });
         assert_eq!((inner, outer.len()), (1, 1));
+    }
+
+    #[test]
+    fn bytes_that_are_kept_put_nothing_into_the_message_around() {
+        let (within, outer) = collecting(|| {
+            let _ = put(&descriptor());
+            (refusing(|| put(&descriptor())), put(&descriptor()))
+        });
+        assert_eq!((within, outer.len()), ((None, Some(1)), 2));
     }
 }
