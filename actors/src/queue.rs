@@ -7,7 +7,7 @@
 //! - An item is got by one consumer. A wait that is over, a dropped future or a consumer that dies before the item
 //!   reaches it neither loses nor doubles it: see the table.
 //! - Items are kept as their bytes: nothing of them is decoded in the keeper's process. What owns a descriptor, as a
-//!   [`Blob`](watertight::Blob) does, is refused.
+//!   [`Blob`] does, is refused.
 //! - What survives a restart of the queue's own process: nothing. It is empty, and its [account](Queue::account) begins
 //!   anew in the next [`life`](Account::life); how many items were lost nobody knows, so whoever waits, to get, to put
 //!   or to join, is told that it died. A producer that must know keeps what it has put until it has joined.

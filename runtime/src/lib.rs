@@ -38,8 +38,8 @@
 //! # Reading order
 //!
 //! 1. `system.rs`: `run` becomes the supervisor process or an actor's.
-//! 2. What users touch: [`mod@message`], [`actor`], [`address`], [`reply`], `names.rs`, [`members`], [`blob`], [`array`], [`spec`], [`report`],
-//!    [`event`], [`error`].
+//! 2. What users touch: [`mod@message`], [`actor`], [`address`], [`reply`], `names.rs`, [`members`], [`mod@blob`],
+//!    [`mod@array`], [`spec`], [`report`], [`event`], [`error`].
 //! 3. `wire/`: what crosses a socket. `delivery/`: outbox and inbox, pure.
 //! 4. `node/`: one process's end of the system, the same in the program and in every actor.
 //! 5. `host/`: an actor's process. `supervisor/`: the supervisor's loop. They never import each other.
