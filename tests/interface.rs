@@ -17,6 +17,8 @@ use watertight::{Event, Events, Exit};
 
 #[path = "interface/blobs.rs"]
 mod blobs;
+#[path = "interface/channels.rs"]
+mod channels;
 #[path = "interface/children.rs"]
 mod children;
 #[path = "interface/contexts.rs"]

@@ -39,7 +39,7 @@
 //!
 //! 1. `system.rs`: `run` becomes the supervisor process or an actor's.
 //! 2. What users touch: [`mod@message`], [`actor`], [`address`], [`reply`], `names.rs`, [`members`], [`mod@blob`],
-//!    [`mod@array`], [`spec`], [`report`], [`event`], [`error`].
+//!    [`mod@array`], [`mod@channel`], [`mod@byte_stream`], [`spec`], [`report`], [`event`], [`error`].
 //! 3. `wire/`: what crosses a socket. `delivery/`: outbox and inbox, pure.
 //! 4. `node/`: one process's end of the system, the same in the program and in every actor.
 //! 5. `host/`: an actor's process. `supervisor/`: the supervisor's loop. They never import each other.
@@ -50,6 +50,8 @@ pub mod address;
 pub mod administration;
 pub mod array;
 pub mod blob;
+pub mod byte_stream;
+pub mod channel;
 mod clock;
 mod delivery;
 mod encoded;
@@ -84,6 +86,8 @@ pub use address::{Address, DEFAULT_DEADLINE, Recipient};
 pub use administration::{ChildCount, NodeInfo, SpecInfo, SupervisionTree};
 pub use array::{Array, ArrayPart, OutOfRange};
 pub use blob::{Blob, Plain, ViewError};
+pub use byte_stream::{ByteReader, ByteWriter, byte_stream};
+pub use channel::{ChannelError, Receiver, Sender, channel};
 pub use encoded::Encoded;
 pub use error::{
     AdministrationError, AskError, Error, Executed, Result, SpawnError, SystemError, TellError, Unreachable,

@@ -21,8 +21,8 @@ use crate::process::recorder::Recorder;
 use crate::process::spawner::{self, Order, Spawned};
 use crate::process::{descriptors, exit::Usage};
 use crate::report::{CrashReport, Exit, Verdict};
-use crate::spec::Output;
-use crate::wire::control::{Ticket, ToPeer};
+use crate::spec::{Output, Restart};
+use crate::wire::control::{Arguments, Ticket, ToPeer};
 use crate::wire::ids::{ActorId, Incarnation, MessageKey};
 
 impl Supervisor {
@@ -97,6 +97,12 @@ impl Supervisor {
         let attached = result.and_then(|spawned| self.attach_process(peer, spawned.pid, spawned.pidfd));
         match attached {
             Ok(()) => {
+                let child = self.actors.get_mut(&actor);
+                if let Some(child) = child.filter(|child| child.request.options.restart == Restart::Temporary)
+                {
+                    // Nothing will be started with them again, and the ends of channels among them are to end with it.
+                    child.request.arguments = Arguments::default();
+                }
                 // Somebody has wanted it dead before it was born.
                 let child = self.actors.get(&actor);
                 if self.over || child.is_none_or(|child| child.killed_for.is_some()) {

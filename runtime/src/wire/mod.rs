@@ -12,4 +12,5 @@ pub mod hello;
 pub mod ids;
 pub mod passing;
 pub mod place;
+pub mod records;
 pub mod transport;

@@ -103,7 +103,12 @@ impl ControlStream {
     /// # Errors
     /// `WouldBlock` when nothing fits; else as `sendmsg`.
     pub fn try_write(&self, bytes: &[u8], descriptors: &[OwnedFd]) -> io::Result<usize> {
-        send(self.0.get_ref().0.as_fd(), bytes, descriptors.iter().map(AsFd::as_fd), SendFlags::empty())
+        send(
+            self.0.get_ref().0.as_fd(),
+            &[IoSlice::new(bytes)],
+            descriptors.iter().map(AsFd::as_fd),
+            SendFlags::empty(),
+        )
     }
 
     /// Waits until something fits, perhaps a little less than could be written.
@@ -205,7 +210,7 @@ pub fn write_all(
 ) -> io::Result<()> {
     while !bytes.is_empty() {
         let beside = descriptors.iter().map(|descriptor| descriptor.as_fd());
-        match send(socket, bytes, beside, SendFlags::empty()) {
+        match send(socket, &[IoSlice::new(bytes)], beside, SendFlags::empty()) {
             Ok(written) => (bytes, descriptors) = (&bytes[written..], &[]),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                 let mut wait =
@@ -237,7 +242,7 @@ impl Received {
 }
 
 /// Reads once. The kernel writes nothing where descriptors would go unless some come, so that space needs no zeroes.
-fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: RecvFlags) -> io::Result<Received> {
+pub(super) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: RecvFlags) -> io::Result<Received> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
@@ -270,9 +275,9 @@ fn control(received: Received, into: &mut VecDeque<OwnedFd>) -> io::Result<usize
     Ok(received.bytes)
 }
 
-fn send<'a>(
+pub(super) fn send<'a>(
     socket: BorrowedFd<'_>,
-    bytes: &[u8],
+    slices: &[IoSlice<'_>],
     descriptors: impl Iterator<Item = BorrowedFd<'a>>,
     flags: SendFlags,
 ) -> io::Result<usize> {
@@ -283,12 +288,7 @@ fn send<'a>(
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors in one frame"));
     }
     loop {
-        match rustix::net::sendmsg(
-            socket,
-            &[IoSlice::new(bytes)],
-            &mut ancillary,
-            flags | SendFlags::NOSIGNAL,
-        ) {
+        match rustix::net::sendmsg(socket, slices, &mut ancillary, flags | SendFlags::NOSIGNAL) {
             Err(rustix::io::Errno::INTR) => {}
             other => return Ok(other?),
         }
@@ -297,7 +297,7 @@ fn send<'a>(
 
 // Deprecated in favour of an unsafe constructor, for types that may lie about their descriptor; these do not.
 #[allow(deprecated)]
-fn register<S: AsRawFd>(socket: S, interest: Interest) -> io::Result<AsyncFd<S>> {
+pub(super) fn register<S: AsRawFd>(socket: S, interest: Interest) -> io::Result<AsyncFd<S>> {
     AsyncFd::with_interest(socket, interest)
 }
 
@@ -364,7 +364,12 @@ impl DataSocket {
     /// `WouldBlock` when nothing fits; `BrokenPipe` when nobody reads; else as `sendmsg`: see [`is_crowded`].
     pub fn try_write(&self, bytes: &[u8], beside: &[Arc<OwnedFd>]) -> io::Result<usize> {
         if !beside.is_empty() {
-            return send(self.0.as_fd(), bytes, beside.iter().map(|one| one.as_fd()), SendFlags::DONTWAIT);
+            return send(
+                self.0.as_fd(),
+                &[IoSlice::new(bytes)],
+                beside.iter().map(|one| one.as_fd()),
+                SendFlags::DONTWAIT,
+            );
         }
         loop {
             match rustix::net::send(&self.0, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
