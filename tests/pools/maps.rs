@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use watertight::pool::{PoolError, TaskError};
+use watertight::pool::{PoolError, TaskError, as_completed, wait_any};
 use watertight::prelude::*;
 
 fn square(x: u64) -> u64 {
@@ -111,6 +111,61 @@ fn a_submitted_task_is_awaited_or_calls_back() {
         let slow = slow.within(Duration::from_millis(20)).await.unwrap_err();
         slow.cancel();
         assert!(matches!(slow.await, Err(TaskError::Cancelled)));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_task_says_whether_it_is_done_and_the_first_that_is_done_is_found() {
+    watertight::test(async |sys: System| {
+        let pool = sys.pool(2).await?;
+        let sleep = |ms: u64| {
+            std::thread::sleep(Duration::from_millis(ms));
+            ms
+        };
+        let mut race = vec![pool.submit(sleep, 60_000), pool.submit(sleep, 1)];
+        assert_eq!(wait_any(&mut race).await, 1);
+        assert!(race[1].is_done() && !race[0].is_done());
+        assert_eq!((&mut race[1]).await?, 1);
+        // Taken, it still counts as done; awaited again it says so, and does not wait for ever.
+        assert!(race[1].is_done());
+        let again = (&mut race[1]).await;
+        assert!(matches!(&again, Err(TaskError::Result(text)) if text.contains("once")), "{again:?}");
+        race[0].cancel();
+        race[0].done().await;
+        assert!(race[0].is_done());
+        assert!(matches!(race.swap_remove(0).await, Err(TaskError::Cancelled)));
+        pool.close();
+        let refused = pool.submit(sleep, 1);
+        assert!(refused.is_done());
+        assert!(matches!(refused.await, Err(TaskError::Pool(PoolError::Closed))));
+        Ok(())
+    });
+}
+
+#[test]
+fn tasks_come_as_they_are_completed_each_once() {
+    watertight::test(async |sys: System| {
+        let pool = sys.pool(2).await?;
+        let crash_on_zero = |x: u64| if x == 0 { std::process::abort() } else { x * x };
+        let mut completed = as_completed((0..1_000).map(|x| pool.submit(crash_on_zero, x)));
+        let mut seen = vec![false; 1_000];
+        while let Some((number, result)) = completed.next().await {
+            assert!(!std::mem::replace(&mut seen[number], true), "{number} twice");
+            match number {
+                0 => assert!(matches!(result, Err(TaskError::Died { .. })), "{result:?}"),
+                _ => assert_eq!(result?, (number * number) as u64),
+            }
+        }
+        assert!(seen.into_iter().all(|seen| seen));
+        // The quick one overtakes the slow one, which was there before it.
+        let sleep = |ms: u64| std::thread::sleep(Duration::from_millis(ms));
+        let mut completed = as_completed([pool.submit(sleep, 60_000), pool.submit(sleep, 0)]);
+        assert!(matches!(completed.next().await, Some((1, Ok(())))));
+        pool.terminate().await;
+        assert!(matches!(completed.next().await, Some((0, Err(TaskError::Pool(PoolError::Terminated))))));
+        assert!(completed.next().await.is_none());
+        assert!(as_completed::<u64>([]).next().await.is_none());
         Ok(())
     });
 }

@@ -24,3 +24,7 @@ pub struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/pools.md")]
 pub struct Pools;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/from-python.md")]
+pub struct FromPython;

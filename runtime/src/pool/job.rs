@@ -85,6 +85,20 @@ impl Job {
         }
     }
 
+    pub(super) fn has_outcome(&self) -> bool {
+        !lock(&self.arrived).outcomes.is_empty()
+    }
+
+    /// Whether there is an outcome; when there is none, `cx` is woken by it.
+    pub(super) fn poll_done(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut arrived = lock(&self.arrived);
+        if arrived.outcomes.is_empty() {
+            arrived.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
     pub(super) fn cancel(&self) {
         self.cancelled.store(true, Ordering::Release);
     }

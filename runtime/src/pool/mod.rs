@@ -23,13 +23,14 @@
 //! # Reading order
 //!
 //! `options.rs` starts a pool. `map.rs` and `submit.rs` turn items into chunks (`chunk.rs`) of a job (`job.rs`) and
-//! outcomes into results. `crew.rs` sends chunks to workers, as `state.rs` decides, and `member.rs` reads what has become
+//! outcomes into results, of which `completed.rs` gives the first that is there. `crew.rs` sends chunks to workers, as `state.rs` decides, and `member.rs` reads what has become
 //! of them (`reading.rs`) from their boards. `worker.rs` runs in the worker. `watch.rs` ends tasks that take too long, `starts.rs` workers
 //! that do not start any more.
 
 #[cfg(feature = "progress-bar")]
 mod bar;
 mod chunk;
+mod completed;
 mod crew;
 mod error;
 mod feed;
@@ -50,11 +51,12 @@ use std::sync::Arc;
 
 use serde::{Serialize, de::DeserializeOwned};
 
+pub use self::completed::{Completed, as_completed};
 pub use self::error::{MOST_WORKERS, MapError, PoolError, TaskError};
 pub use self::map::{Each, Map, Ordered, Unordered};
 pub use self::options::Options;
 pub use self::stats::{Progress, WorkerStats};
-pub use self::submit::Task;
+pub use self::submit::{Task, wait_any};
 pub use crate::task::Spread;
 
 use self::crew::Crew;

@@ -1,6 +1,6 @@
 //! One task in the background, and the handle on it.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::sync::lock;
 use crate::task;
 use crate::wire::passing;
 
-/// A task in the background; await it for its result. Dropped, it runs on.
+/// A task in the background; await it for its result, once. Dropped, it runs on.
 #[must_use = "a task runs on without its handle, but nobody learns of its failure"]
 pub struct Task<R> {
     pool: Pool,
@@ -52,6 +52,22 @@ impl<R: DeserializeOwned> Task<R> {
             Err(error) => (None, Some(error)),
         };
         Task { pool: pool.clone(), job, refused, result: PhantomData }
+    }
+
+    /// Whether it is done, well or not: then awaiting it takes no time. Python's `AsyncResult.ready` and `Future.done`.
+    pub fn is_done(&self) -> bool {
+        self.job.as_ref().is_none_or(|job| job.has_outcome())
+    }
+
+    /// Waits until it is done, and leaves the result where it is. Python's `AsyncResult.wait`.
+    ///
+    /// It takes the task for itself because only one can wait for it at a time.
+    pub async fn done(&mut self) {
+        poll_fn(|cx| self.poll_done(cx)).await;
+    }
+
+    fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.job.as_ref().map_or(Poll::Ready(()), |job| job.poll_done(cx))
     }
 
     /// Waits at most so long; then gives the task back, still running.
@@ -90,6 +106,32 @@ impl<R: DeserializeOwned> Task<R> {
     }
 }
 
+/// Waits until one of these tasks is done, and says which: the first of them that is. Python's `wait` with
+/// `FIRST_COMPLETED`. Of none it waits for ever; a task whose result was taken counts as done.
+///
+/// The others may then be awaited or [cancelled](Task::cancel). Each call looks at all of them: for the results of many
+/// tasks, one after the other, take [`as_completed`](super::as_completed).
+///
+/// ```no_run
+/// # use watertight::prelude::*;
+/// # async fn f(sys: System) -> Result<()> {
+/// # let pool = sys.pool(2).await?;
+/// # fn depth_first(x: u64) -> u64 { x }
+/// # fn breadth_first(x: u64) -> u64 { x }
+/// let mut race = vec![pool.submit(depth_first, 17), pool.submit(breadth_first, 17)];
+/// let winner = watertight::pool::wait_any(&mut race).await;
+/// println!("{}", race.swap_remove(winner).await?);
+/// race[0].cancel();
+/// # Ok(()) }
+/// ```
+pub async fn wait_any<R: DeserializeOwned>(tasks: &mut [Task<R>]) -> usize {
+    poll_fn(|cx| {
+        let done = tasks.iter_mut().position(|task| task.poll_done(cx).is_ready());
+        done.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
+}
+
 impl<R> std::fmt::Debug for Task<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Task").field("pool", &self.pool).finish_non_exhaustive()
@@ -105,8 +147,13 @@ impl<R: DeserializeOwned> Future for Task<R> {
         if let Some(error) = self.refused.take() {
             return Poll::Ready(Err(error));
         }
-        let Some(job) = &self.job else { return Poll::Pending };
+        let Some(job) = &self.job else {
+            return Poll::Ready(Err(TaskError::Result(
+                "the result was taken already: await a task once".into(),
+            )));
+        };
         let outcome = std::task::ready!(job.poll_take(cx));
+        self.job = None;
         let cut_off = || TaskError::Result("the result is cut off".into());
         Poll::Ready(match outcome {
             Outcome::Failed { error, .. } => Err(error),
