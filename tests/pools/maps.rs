@@ -26,6 +26,26 @@ fn a_map_gives_results_in_the_order_of_the_items() {
 }
 
 #[test]
+fn a_context_may_hold_a_large_blob_and_an_item_one_beside_it_also_after_a_death() {
+    watertight::test(async |sys| {
+        let pool = sys.pool(2).await?;
+        let table = Blob::build(1 << 20, |bytes| bytes[1 << 19] = 9)?;
+        let look = |table: &Blob, (at, own): (usize, Option<Blob>)| {
+            if at == usize::MAX {
+                std::process::abort();
+            }
+            table[at] + own.map_or(0, |own| own[0])
+        };
+        let own = Blob::build(1 << 20, |bytes| bytes[0] = 100)?;
+        let items = [(1 << 19, None), (usize::MAX, None), (1 << 19, Some(own)), (0, None)];
+        let looked = pool.map_with(&table, look, items).each().await;
+        let looked: Vec<_> = looked.into_iter().map(std::result::Result::ok).collect();
+        assert_eq!(looked, [Some(9), None, Some(109), Some(0)]);
+        Ok(())
+    });
+}
+
+#[test]
 fn every_form_of_map_gives_every_item_once() {
     watertight::test(async |sys: System| {
         let pool = sys.pool(2).await?;

@@ -14,7 +14,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::Pool;
 use super::chunk::{self, Chunk, Inputs};
 use super::error::{PoolError, TaskError};
-use super::job::{Job, Outcome};
+use super::job::{Job, Outcome, Shared};
 use super::row;
 use super::stats::Progress;
 use crate::process::board::SLOTS;
@@ -68,12 +68,7 @@ struct Results {
 }
 
 impl<I: Iterator, R> Feed<I, R> {
-    pub(super) fn new(
-        pool: &Pool,
-        code: CodeReference,
-        context: Option<(u64, Vec<u8>)>,
-        items: I,
-    ) -> Feed<I, R> {
+    pub(super) fn new(pool: &Pool, code: CodeReference, context: Option<Shared>, items: I) -> Feed<I, R> {
         let options = &pool.keeper.options;
         let job = Job::new(code, context, options.deadline, options.retries);
         let refused = lock(&pool.crew.state).refuses();

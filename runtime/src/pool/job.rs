@@ -7,15 +7,19 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::error::TaskError;
 use crate::process::code_reference::CodeReference;
 use crate::sync::lock;
+use crate::task::Piece;
+use crate::wire::passing::Passed;
 
 /// A job.
 pub(super) struct Job {
     pub(super) code: CodeReference,
     /// What its tasks share.
-    pub(super) context: Option<(u64, Vec<u8>)>,
+    pub(super) context: Option<Shared>,
     /// How long each task may run.
     pub(super) deadline: Option<Duration>,
     /// How often a task is tried again after a death.
@@ -34,6 +38,14 @@ struct Arrived {
     waker: Option<Waker>,
 }
 
+/// What the tasks of a job share: the workers keep it by its number.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Shared {
+    pub(super) number: u64,
+    /// Nothing for a worker that should have it.
+    pub(super) content: Option<(Piece, Passed)>,
+}
+
 /// What has become of a row of tasks.
 pub(super) enum Outcome {
     /// So many results from this task on, each behind its length.
@@ -47,7 +59,7 @@ pub(super) enum Outcome {
 impl Job {
     pub(super) fn new(
         code: CodeReference,
-        context: Option<(u64, Vec<u8>)>,
+        context: Option<Shared>,
         deadline: Option<Duration>,
         retries: u8,
     ) -> Arc<Job> {

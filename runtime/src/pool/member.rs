@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::chunk::Chunk;
 use super::error::TaskError;
-use super::job::Outcome;
+use super::job::{Outcome, Shared};
 use super::reading::{self, Reading};
 use super::row;
 use super::state::WORTH_TAKING;
@@ -69,13 +69,13 @@ impl Member {
 
     /// The message for a chunk. What its tasks share goes along unless the worker should have it.
     pub(super) fn run(&mut self, chunk: &Chunk, slot: usize, with_context: bool) -> Run {
-        let context = chunk.job.context.as_ref().map(|(id, bytes)| {
-            let known = self.contexts.contains(id) && !with_context;
-            if !known {
-                self.contexts.truncate(CONTEXTS - 1);
-                self.contexts.push_front(*id);
+        let context = chunk.job.context.as_ref().map(|shared| {
+            if self.contexts.contains(&shared.number) && !with_context {
+                return Shared { number: shared.number, content: None };
             }
-            (*id, (!known).then(|| Piece(bytes.clone())))
+            self.contexts.truncate(CONTEXTS - 1);
+            self.contexts.push_front(shared.number);
+            shared.clone()
         });
         Run {
             slot: u8::try_from(slot).unwrap_or(0),

@@ -61,14 +61,16 @@ pub use crate::task::Spread;
 
 use self::crew::Crew;
 use self::feed::Feed;
+use self::job::Shared;
 use crate::System;
 use crate::actor::{Actor, Context};
 use crate::address::IntoRaw;
 use crate::process::code_reference::{CodeError, CodeReference, assert_captures_nothing};
 use crate::sync::lock;
-use crate::task;
-use crate::wire::codec;
+use crate::task::{self, Piece};
 use crate::wire::control::Request;
+use crate::wire::passing::Passed;
+use crate::wire::{codec, passing};
 
 impl System {
     /// A pool of so many worker processes, to be awaited; as it is, or with [`Options`].
@@ -146,7 +148,8 @@ impl Pool {
         Map::new(self.feed(task::code_star(f), None, items))
     }
 
-    /// As [`map`](Self::map), of a function that also takes a `context`, which is sent once to each worker.
+    /// As [`map`](Self::map), of a function that also takes a `context`, which is sent once to each worker; a
+    /// [`Blob`](crate::Blob) in it is there once for all of them.
     ///
     /// # Errors
     /// [`MapError`].
@@ -159,12 +162,17 @@ impl Pool {
         I: IntoIterator<Item = T>,
     {
         const { assert_captures_nothing::<F>() }
-        let context = codec::encode(context, task::RESULT_LIMIT)
-            .map_err(|error| PoolError::Context(error.to_string()))
-            .map(|bytes| Some((self.crew.next_context(), bytes)));
-        match context {
-            Ok(context) => Map::new(self.feed(task::code_with(f), context, items)),
-            Err(error) => Map::new(Feed::refused(self, error, items.into_iter())),
+        let (encoded, beside) = passing::collecting(|| codec::encode(context, task::RESULT_LIMIT));
+        match encoded {
+            Ok(bytes) => {
+                let content = Some((Piece(bytes), Passed(beside)));
+                let context = Shared { number: self.crew.next_context(), content };
+                Map::new(self.feed(task::code_with(f), Some(context), items))
+            }
+            Err(error) => {
+                let error = PoolError::Context(error.to_string());
+                Map::new(Feed::refused(self, error, items.into_iter()))
+            }
         }
     }
 
@@ -221,7 +229,7 @@ impl Pool {
     fn feed<I: IntoIterator, R>(
         &self,
         code: Result<CodeReference, CodeError>,
-        context: Option<(u64, Vec<u8>)>,
+        context: Option<Shared>,
         items: I,
     ) -> Feed<I::IntoIter, R> {
         match code {

@@ -4,8 +4,11 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use super::job::Shared;
 use super::row;
 use crate::actor::{Actor, Context, Handler};
 use crate::clock;
@@ -44,8 +47,7 @@ pub(crate) struct Worker {
 pub(crate) struct Run {
     pub(super) slot: u8,
     pub(super) code: CodeReference,
-    /// A number for what all tasks share, and the thing itself unless the worker should have it.
-    pub(super) context: Option<(u64, Option<Piece>)>,
+    pub(super) context: Option<Shared>,
     /// Tasks have a deadline: note when each begins.
     pub(super) timed: bool,
     /// Inputs, each behind its length.
@@ -104,12 +106,12 @@ impl Actor for Worker {
 }
 
 impl Handler<Run> for Worker {
-    async fn handle(&mut self, run: Run, cx: &mut Context<Self>) -> Result<Ran> {
+    async fn handle(&mut self, mut run: Run, cx: &mut Context<Self>) -> Result<Ran> {
         let code = match run.code.resolve::<TaskCode>() {
             Ok(code) => code,
             Err(error) => return Ok(Ran::Refused(error.to_string())),
         };
-        match self.take_context(code, run.context.as_ref()) {
+        match self.take_context(code, run.context.as_mut()) {
             Ok(true) => {}
             Ok(false) => return Ok(Ran::NeedsContext),
             Err(error) => return Ok(Ran::Refused(format!("the context does not decode: {error}"))),
@@ -157,8 +159,8 @@ impl Worker {
     fn call(&mut self, code: &Entry<TaskCode>, run: &Run, input: Option<&[u8]>) {
         self.result.clear();
         let start = row::begin(&mut self.result);
-        let context = run.context.as_ref().and_then(|(id, _)| {
-            self.contexts.iter().find(|(other, _)| other == id).map(|(_, context)| &**context)
+        let context = run.context.as_ref().and_then(|shared| {
+            self.contexts.iter().find(|(other, _)| *other == shared.number).map(|(_, context)| &**context)
         });
         let output = &mut self.result;
         let called = match input {
@@ -180,16 +182,17 @@ impl Worker {
     fn take_context(
         &mut self,
         code: &Entry<TaskCode>,
-        context: Option<&(u64, Option<Piece>)>,
+        context: Option<&mut Shared>,
     ) -> Result<bool, crate::message::DecodeError> {
-        let Some((id, sent)) = context else { return Ok(true) };
-        if self.contexts.iter().any(|(other, _)| other == id) {
+        let Some(Shared { number, content }) = context else { return Ok(true) };
+        if self.contexts.iter().any(|(other, _)| other == number) {
             return Ok(true);
         }
-        let Some(Piece(bytes)) = sent else { return Ok(false) };
-        let read = (code.main.read_context)(bytes)?;
+        let Some((Piece(bytes), Passed(descriptors))) = content.take() else { return Ok(false) };
+        let owned = descriptors.into_iter().filter_map(Arc::into_inner).collect();
+        let read = passing::with(owned, || (code.main.read_context)(&bytes))?;
         self.contexts.truncate(CONTEXTS - 1);
-        self.contexts.push_front((*id, read));
+        self.contexts.push_front((*number, read));
         Ok(true)
     }
 
