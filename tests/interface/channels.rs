@@ -100,9 +100,12 @@ fn double((from, to): (Receiver<u64>, Sender<u64>)) -> u64 {
     numbers.map_while(|number| to.blocking_send(2 * number).ok()).count() as u64
 }
 
-fn shout(mut writer: ByteWriter) -> std::result::Result<(), String> {
-    let written = (0..10_000).try_for_each(|line| writeln!(writer, "line {line}"));
-    written.and_then(|()| writer.blocking_finish()).map_err(|error| error.to_string())
+/// Gathers its lines, so that whoever reads one has read ahead.
+fn shout(writer: ByteWriter) -> std::result::Result<(), String> {
+    let mut lines = std::io::BufWriter::new(writer);
+    let written = (0..10_000).try_for_each(|line| writeln!(lines, "line {line}"));
+    let gathered = written.and_then(|()| lines.into_inner().map_err(std::io::Error::from));
+    gathered.and_then(ByteWriter::blocking_finish).map_err(|error| error.to_string())
 }
 
 fn cut_short(mut writer: ByteWriter) {
