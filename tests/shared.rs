@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use watertight::prelude::*;
 use watertight::{Event, Events};
+use watertight_tests::doomed::wait_until_stopped;
 
 #[path = "shared/lateness.rs"]
 mod lateness;
@@ -35,9 +36,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// After a kill, the next one must have it within this.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Sends a signal to a process.
+/// Sends a signal to a process; after a SIGSTOP, waits until it has stopped, which takes a moment.
 fn signal(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
+    if signal == Signal::STOP {
+        wait_until_stopped(pid);
+    }
 }
 
 /// Kills an actor as `kill -9` does.

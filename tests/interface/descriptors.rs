@@ -2,6 +2,7 @@
 
 use watertight::event::DeadLetterReason;
 use watertight::{AskError, Executed, TellError};
+use watertight_tests::doomed::wait_until_stopped;
 
 use super::blobs::*;
 use super::*;
@@ -288,6 +289,7 @@ fn messages_wait_while_their_user_has_too_many_descriptors_under_way() {
         let pid = sys.info(&holder).await?.pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
         let pid = pid.ok_or_else(|| watertight::Error::new("it has no process"))?;
         kill_process(pid, Signal::STOP)?;
+        wait_until_stopped(pid.as_raw_nonzero().get().cast_unsigned());
         flooder.ask(Flood(holder.clone(), 150)).await?;
         kill_process(pid, Signal::CONT)?;
         assert_eq!(flooder.ask(Flooded(holder)).deadline(PATIENCE).await?, 150);
