@@ -3,7 +3,7 @@
 //! ```text
 //! cargo run --release --example bench                     # everything, about a minute
 //! cargo run --release --example bench -- --quick          # everything, roughly, in about ten seconds
-//! cargo run --release --example bench -- ask restart      # some of it: ask, tell, blob, start, restart, memory, many, pool
+//! cargo run --release --example bench -- ask restart      # some of it: ask, tell, blob, start, restart, memory, many, pool, faults
 //! cargo run --release --example bench -- --json           # a JSON object per line instead of a table
 //! cargo run --release --example bench -- --assert         # exit code 1 if a bound is missed
 //! ```
@@ -18,6 +18,8 @@ mod ask;
 mod blob;
 #[path = "bench/cores.rs"]
 mod cores;
+#[path = "bench/faults.rs"]
+mod faults;
 #[path = "bench/in_process.rs"]
 mod in_process;
 #[path = "bench/memory.rs"]
@@ -68,6 +70,8 @@ enum Subject {
     Memory,
     Many,
     Pool,
+    /// Last: a process that has once had a plan looks at each cut whether it still has.
+    Faults,
 }
 
 /// How much to measure.
@@ -114,6 +118,7 @@ async fn measure(sys: System) -> Result<()> {
             Subject::Memory => memory::measure(&sys).await,
             Subject::Many => start::measure_many(&sys, effort).await,
             Subject::Pool => pool::measure(&sys, effort).await,
+            Subject::Faults => faults::measure(&sys, effort).await,
         };
         rows.extend(measured.map_err(|error| error.context(format!("failed to measure {name}")))?);
     }

@@ -1,13 +1,24 @@
 //! The machine's monotonic clock, the same for all its processes: deadlines travel as its nanoseconds.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
+
+/// How far this process's clock is ahead, in nanoseconds: 0 but for fault plans.
+static AHEAD: AtomicI64 = AtomicI64::new(0);
+
+/// Sets the clock ahead by so many milliseconds, or back.
+pub(crate) fn jump(milliseconds: i64) {
+    AHEAD.fetch_add(milliseconds.saturating_mul(1_000_000), Ordering::Relaxed);
+}
 
 /// Now, in nanoseconds.
 #[cfg(not(test))]
 pub(crate) fn now() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     // The monotonic clock counts from the machine's start: never negative, and 64 bits last five centuries.
-    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+    let now =
+        u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0);
+    now.saturating_add_signed(AHEAD.load(Ordering::Relaxed))
 }
 
 /// In unit tests, by the runtime's clock, which can be paused.

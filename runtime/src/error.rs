@@ -392,6 +392,9 @@ pub enum SystemError {
     /// A name, of an actor or of a group, that is empty, too long, or has characters that do not print.
     #[error("the name {0:?} is empty, longer than {NAME_LIMIT} bytes, or has characters that do not print")]
     BadName(String),
+    /// A fault plan that is not possible.
+    #[error("failed to take a fault plan: {0}")]
+    Plan(#[from] crate::fault::PlanError),
     /// Another actor has the name.
     #[error("the name {name:?} is taken by the actor {holder}")]
     NameTaken {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::Message;
 use crate::actor::Actor;
 use crate::address::Address;
+use crate::fault::Injection;
 use crate::message::Protocol;
 use crate::report::{CrashReport, Exit, Verdict};
 pub use crate::wire::control::DeadLetterReason;
@@ -71,6 +72,8 @@ pub enum Event {
         /// What was decided about it.
         verdict: Verdict,
     },
+    /// A fault of the plan is being injected.
+    Injected(Box<Injection>),
     /// So many events were dropped because this listener was too slow.
     Missed(u64),
 }

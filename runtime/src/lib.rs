@@ -57,6 +57,7 @@ mod delivery;
 mod encoded;
 pub mod error;
 pub mod event;
+pub mod fault;
 pub mod function_process;
 pub mod group;
 mod host;

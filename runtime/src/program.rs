@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::System;
 use crate::error::Result;
+use crate::fault;
 use crate::node::mailbox::{Mailbox, Next};
 use crate::node::turn::Turn;
 use crate::node::{Identity, Node};
@@ -85,6 +86,7 @@ where
         Ok::<_, std::io::Error>(result)
     }))?;
     drop(runtime);
+    fault::uninstall();
     let supervisor =
         supervisor.join().map_err(|_| std::io::Error::other("the supervisor's thread panicked"))??;
     capture::flush(OUTPUT);

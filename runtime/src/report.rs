@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fault::Injection;
 pub use crate::process::exit::Usage;
 use crate::process::exit::signal_name;
 use crate::wire::ids::{ActorId, Incarnation, Sequence};
@@ -191,6 +192,8 @@ pub struct CrashReport {
     pub usage: Usage,
     /// How long it lived.
     pub uptime: Duration,
+    /// The fault of the plan that was injected into this process last, if it is one that ends or hangs a process.
+    pub injected: Option<Box<Injection>>,
     /// What was decided then.
     pub verdict: Verdict,
 }
@@ -213,6 +216,9 @@ impl fmt::Display for CrashReport {
         write!(f, "{}#{} (pid {}): {}", self.name, self.incarnation, self.pid, self.exit)?;
         if let Some(m) = &self.in_hand {
             write!(f, "; in hand: {} {} from {}", m.message, m.sequence, m.sender_name)?;
+        }
+        if let Some(injection) = &self.injected {
+            write!(f, "; injected: {injection}")?;
         }
         write!(f, "; {}", self.verdict)?;
         if let Some(stack) = &self.stack {

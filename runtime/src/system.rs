@@ -15,6 +15,7 @@ use crate::actor::Actor;
 use crate::address::{Address, IntoRaw};
 use crate::error::{Error, Result, SpawnError, SystemError, Unreachable};
 use crate::event::{ActorInfo, Event};
+use crate::fault::{Injection, Plan};
 use crate::host;
 use crate::ledger::Ledger;
 use crate::logging;
@@ -291,6 +292,28 @@ impl System {
         Ok(Events { receiver })
     }
 
+    /// Injects the faults of this plan from now on, in place of an earlier one; see [`fault`](crate::fault).
+    ///
+    /// Processes that run already get it at once, but without having been counted before: their first occasion is the
+    /// first from now on.
+    ///
+    /// # Errors
+    /// [`SystemError::Plan`] for a plan that is not possible, and when a program from outside asks, `NotAllowed`.
+    pub async fn inject(&self, plan: Plan) -> Result<(), SystemError> {
+        self.done(Request::Inject(Box::new(plan))).await
+    }
+
+    /// What has been injected so far, oldest first; the first 10,000 are kept.
+    ///
+    /// # Errors
+    /// [`SystemError::ShuttingDown`].
+    pub async fn injected(&self) -> Result<Vec<Injection>, SystemError> {
+        match self.node.request(Request::Injections).await {
+            Ok(Answer::Injections(injections)) => Ok(injections),
+            other => Err(system_error(other)),
+        }
+    }
+
     /// Waits until everything that this program has sent so far is handled, or is known never to be.
     pub async fn settled(&self) {
         self.node.settled().await;
@@ -398,6 +421,7 @@ pub(crate) async fn spawn<A: Actor>(node: &Arc<Node>, spec: Spec<A>) -> Result<A
 pub(crate) fn system_error(answer: Result<Answer, Refusal>) -> SystemError {
     match answer {
         Err(Refusal::System(error)) => error,
+        Err(Refusal::Plan(error)) => SystemError::Plan(error),
         Err(Refusal::Unreachable(reason)) => SystemError::Unreachable(reason),
         Err(Refusal::Spawn(_) | Refusal::Administration(_)) => SystemError::ShuttingDown,
         // An answer to another question: the two ends are not of one mind any more.

@@ -279,6 +279,7 @@ impl Actor for Specimen {
 impl Handler<Add> for Specimen {
     async fn handle(&mut self, Add(n): Add, _: &mut Context<Self>) -> Result<i64> {
         self.total += n;
+        watertight::fault::point("counted");
         Ok(self.total)
     }
 }

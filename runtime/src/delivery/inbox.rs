@@ -96,6 +96,12 @@ impl Inbox {
         })
     }
 
+    /// The header of what [`next`](Self::next) will give; `None` if no whole frame is here, or nothing of the kind.
+    pub fn peek(&self) -> Option<Header> {
+        let frame = self.buffer.frame_at(0, self.body_limit).ok()??;
+        (frame.header.sequence > self.last).then_some(frame.header)
+    }
+
     /// Looks at the next complete frame that was not looked at yet, and leaves it where it is.
     ///
     /// For refusing call cycles while a handler is suspended. Duplicates are passed over; what leaves the order is left

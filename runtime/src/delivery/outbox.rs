@@ -154,6 +154,15 @@ impl Outbox {
         &self.log.bytes()[self.written..]
     }
 
+    /// The next whole frame that is not with the kernel; `None` if there is none, or half of it is.
+    pub fn whole_frame(&self) -> Option<&[u8]> {
+        if self.remainder > 0 || self.whole != self.written {
+            return None;
+        }
+        let (length, _) = frame::peek(self.unsent())?;
+        self.unsent().get(..length)
+    }
+
     /// What the socket should be given next, and the descriptors that must go with the first byte of it.
     pub fn next_write(&self) -> (&[u8], &Beside) {
         let unsent = self.unsent();

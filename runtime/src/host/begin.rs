@@ -1,9 +1,12 @@
 //! From a fresh process to an actor: who am I, may I run this, and what may I use. One thread until all is settled.
 
 use std::fmt::Display;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::fault::here::Who;
+use crate::fault::{self, Cut};
 use crate::process::code_reference::{Entry, Image};
 use crate::process::recorder::Recorder;
 use crate::process::{capture, child};
@@ -11,7 +14,7 @@ use crate::wire::control::{Ticket, ToPeer, ToSupervisor};
 use crate::wire::conversation::{self, Listener};
 use crate::wire::hello::{Hello, Role};
 use crate::wire::ids::SystemId;
-use crate::wire::transport::BlockingControl;
+use crate::wire::transport::{BlockingControl, write_all};
 
 /// What a child runs: named to it by a code reference, called with its start.
 pub(crate) type Main = fn(Start);
@@ -23,6 +26,8 @@ pub(crate) struct Start {
     /// What has been read of the control conversation beyond the ticket.
     pub(crate) listener: Listener,
     pub(crate) recorder: Recorder,
+    /// Whether it has introduced itself already.
+    pub(crate) introduced: bool,
 }
 
 /// Exit code of a child that could not become an actor; `EX_SOFTWARE` of sysexits.
@@ -54,14 +59,12 @@ fn begin() -> Result<(&'static Entry<Main>, Start), String> {
     let socket = attempt("take over the control link", child::take_control())?;
     let control = attempt("take over the control link", BlockingControl::new(socket))?;
     let mut listener = Listener::new(Role::Supervisor, SystemId(0));
-    let (ticket, page) = read_ticket(&control, &mut listener)?;
+    let (mut ticket, page) = read_ticket(&control, &mut listener)?;
     if ticket.heading {
         println!("{}", capture::HEADING_END);
     }
-    let refuse = |error: String| {
-        say_failed(&control, &ticket, &error);
-        error
-    };
+    let introduced = attempt("take up its fault plan", take_faults(&control, &mut ticket))?;
+    fault::at(Cut::Handshake);
     let prepare = || -> Result<_, String> {
         attempt("bind to the supervisor's life", child::die_with_parent(ticket.parent_process))?;
         // A test harness has threads; elsewhere one more means that something ran before `run`, and limits that are set
@@ -80,8 +83,10 @@ fn begin() -> Result<(&'static Entry<Main>, Start), String> {
         let recorder = attempt("map its flight recorder", Recorder::open(page))?;
         Ok((entry, recorder))
     };
-    let (entry, recorder) = prepare().map_err(refuse)?;
-    Ok((entry, Start { ticket, control, listener, recorder }))
+    let (entry, recorder) = prepare().inspect_err(|error| {
+        say_failed(&control, &ticket, introduced, error);
+    })?;
+    Ok((entry, Start { ticket, control, listener, recorder, introduced }))
 }
 
 fn read_ticket(control: &BlockingControl, listener: &mut Listener) -> Result<(Ticket, OwnedFd), String> {
@@ -104,8 +109,28 @@ fn read_ticket(control: &BlockingControl, listener: &mut Listener) -> Result<(Ti
     }
 }
 
-fn say_failed(control: &BlockingControl, ticket: &Ticket, error: &str) {
-    let mut bytes = Hello { role: Role::Actor, system: ticket.system }.encode().to_vec();
+/// Installs what is to be injected here, if anything is. Whether this process has introduced itself for it.
+fn take_faults(control: &BlockingControl, ticket: &mut Ticket) -> std::io::Result<bool> {
+    let Some(injector) = ticket.faults.take() else { return Ok(false) };
+    control.write_all(&Hello { role: Role::Actor, system: ticket.system }.encode())?;
+    let who = Who { actor: ticket.actor, name: ticket.name.clone(), incarnation: ticket.incarnation };
+    let mouth = control.writer()?;
+    let tell = Rc::new(move |injection| {
+        let mut bytes = Vec::new();
+        if conversation::append(&mut bytes, &ToSupervisor::Injected(Box::new(injection)), 0).is_ok() {
+            // Whoever does not read it any more does not want to know either.
+            let _ = write_all(mouth.as_fd(), &bytes, &[]);
+        }
+    });
+    fault::install(*injector, who, tell);
+    Ok(true)
+}
+
+fn say_failed(control: &BlockingControl, ticket: &Ticket, introduced: bool, error: &str) {
+    let mut bytes = Vec::new();
+    if !introduced {
+        bytes.extend_from_slice(&Hello { role: Role::Actor, system: ticket.system }.encode());
+    }
     let failed = ToSupervisor::StartFailed { error: error.to_owned() };
     // If neither encoding nor writing works, standard error and the exit code still tell.
     if conversation::append(&mut bytes, &failed, 0).is_ok() {

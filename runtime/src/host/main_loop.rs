@@ -19,6 +19,7 @@ use crate::actor::{Actor, Context, Current, ReplyState};
 use crate::clock;
 use crate::error::Error;
 use crate::event::DeadLetterReason;
+use crate::fault::{self, Cut, Effect};
 use crate::logging;
 use crate::message::{AnyMessage, Message, Protocol};
 use crate::node::mailbox::{Mailbox, Next, Notice};
@@ -45,7 +46,8 @@ const SETTLE: Duration = Duration::from_secs(2);
 pub(crate) fn run_actor<A: Actor>(start: Start) {
     logging::start();
     let recorder = Arc::new(start.recorder);
-    let start = Ready { ticket: start.ticket, control: start.control, listener: start.listener };
+    let introduced = start.introduced;
+    let start = Ready { ticket: start.ticket, control: start.control, listener: start.listener, introduced };
     let runtime = match runtime(&recorder) {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -61,6 +63,7 @@ struct Ready {
     ticket: Ticket,
     control: BlockingControl,
     listener: Listener,
+    introduced: bool,
 }
 
 fn runtime(recorder: &Arc<Recorder>) -> std::io::Result<tokio::runtime::Runtime> {
@@ -89,7 +92,9 @@ async fn live<A: Actor>(start: Ready, recorder: Arc<Recorder>, turn: &Arc<Turn>)
     };
     let (arrivals, arriving) = mpsc::unbounded_channel();
     let begun = start.control.writer().and_then(|writer| {
-        let node = Node::new(identity, Some(Role::Actor), writer, recorder, arrivals, Some(Arc::clone(turn)));
+        let role = (!start.introduced).then_some(Role::Actor);
+        let node = Node::new(identity, role, writer, recorder, arrivals, Some(Arc::clone(turn)));
+        fault::here::tell_by(node.tell_of_faults());
         last_words::prepare(Arc::downgrade(&node));
         let looked_at = LookedAt::this_thread(Arc::downgrade(&node));
         control::listen(start.control, start.listener, looked_at).map(|backlog| (node, backlog))
@@ -120,6 +125,7 @@ async fn live<A: Actor>(start: Ready, recorder: Arc<Recorder>, turn: &Arc<Turn>)
         new_watch: None,
         actor: PhantomData,
     };
+    wait(fault::at(Cut::Start)).await;
     let mut actor = match begin::<A>(ticket.arguments, &mut cx).await {
         Ok(actor) => actor,
         Err(error) if error.is_declined() => {
@@ -135,6 +141,9 @@ async fn live<A: Actor>(start: Ready, recorder: Arc<Recorder>, turn: &Arc<Turn>)
     node.say(&ToSupervisor::Ready { protocol, info: cx.info.take() });
     let mailbox = Mailbox::new(Arc::clone(&node), arriving, A::Messages::DESCRIPTORS);
     let finished = serve(&mut actor, &mut cx, mailbox).await;
+    if !finished {
+        wait(fault::at(Cut::Stop)).await;
+    }
     actor.stopped(&mut cx).await;
     // What cannot be settled in time dies with its sender, and is counted so.
     let _ = tokio::time::timeout(SETTLE, node.settled()).await;
@@ -197,14 +206,32 @@ async fn let_others() {
     .await;
 }
 
+/// Waits, where a fault plan says so.
+async fn wait(effect: Effect) {
+    if let Effect::Wait(time) = effect {
+        tokio::time::sleep(time).await;
+    }
+}
+
+/// What a fault plan says of the message that is next on the link at `place`.
+fn arrived(mailbox: &mut Mailbox, place: usize) -> Effect {
+    if !fault::looks_at(&Cut::Arrived) {
+        return Effect::Nothing;
+    }
+    let next = mailbox.link(place).and_then(|link| link.inbox.peek());
+    next.map_or(Effect::Nothing, |header| fault::at_message(Cut::Arrived, header.key, header.sequence))
+}
+
 /// Handles the next message of the link at `place`, if a whole one is there.
 async fn one<A: Actor>(actor: &mut A, cx: &mut Context<A>, mailbox: &mut Mailbox, place: usize) {
+    let planned = arrived(mailbox, place);
+    wait(planned).await;
     let Some(link) = mailbox.link(place) else {
         mailbox.exhausted(place);
         return;
     };
-    let message = match take::<A>(link, cx) {
-        Ok(Taken::Message(message)) => message,
+    let (message, key) = match take::<A>(link, cx, planned == Effect::Drop) {
+        Ok(Taken::Message(message, key)) => (message, key),
         Ok(Taken::Settled) => return,
         Ok(Taken::Nothing) => {
             mailbox.exhausted(place);
@@ -216,21 +243,30 @@ async fn one<A: Actor>(actor: &mut A, cx: &mut Context<A>, mailbox: &mut Mailbox
         }
     };
     let current = cx.current;
-    handle(message, actor, cx, mailbox, Some((current.link, current.sequence))).await;
+    let sequence = current.sequence;
+    wait(fault::at_message(Cut::Started, key, sequence)).await;
+    handle(message, actor, cx, mailbox, Some((current.link, sequence, key))).await;
+    wait(fault::at_message(Cut::Handled, key, sequence)).await;
     // The place is kept while its message is in hand, so it is still the same link.
     if let Some(ended) = cx.new_watch.take() {
         mailbox.tell_behind(place, Notice::SenderEnded(ended));
     }
     let Some(link) = mailbox.link(place) else { return };
-    match cx.reply {
-        ReplyState::Made(status) => {
-            link.reply(current.sequence, status, (&cx.body, std::mem::take(&mut cx.beside)), true)
+    if let ReplyState::Made(status) = cx.reply {
+        let beside = std::mem::take(&mut cx.beside);
+        match fault::at_message(Cut::Answered, key, sequence) {
+            Effect::Nothing => link.reply(sequence, status, (&cx.body, beside), true),
+            effect => link.tampered_reply(sequence, status, (&cx.body, beside), effect),
         }
-        ReplyState::Open | ReplyState::Deferred => {}
+        wait(fault::at_message(Cut::Replied, key, sequence)).await;
     }
-    link.row.finish(current.sequence);
+    // The place is kept, as above.
+    let Some(link) = mailbox.link(place) else { return };
+    link.row.finish(sequence);
+    wait(fault::at_message(Cut::Processed, key, sequence)).await;
+    let Some(link) = mailbox.link(place) else { return };
     if !matches!(cx.reply, ReplyState::Made(_)) {
-        link.settle(current.sequence);
+        link.settle(sequence);
     }
 }
 
@@ -251,8 +287,9 @@ async fn handle<A: Actor>(
     actor: &mut A,
     cx: &mut Context<A>,
     mailbox: &mut Mailbox,
-    in_hand: Option<(LinkId, Sequence)>,
+    in_hand: Option<(LinkId, Sequence, MessageKey)>,
 ) {
+    let mut suspended = false;
     let recorder = Arc::clone(&cx.node.recorder);
     recorder.add_progress();
     let mut handler = pin!(message.handle(actor, cx));
@@ -263,7 +300,10 @@ async fn handle<A: Actor>(
         if polled.is_ready() {
             return Poll::Ready(());
         }
-        mailbox.pump(task, in_hand);
+        if let (false, Some((_, sequence, key))) = (std::mem::replace(&mut suspended, true), in_hand) {
+            fault::at_message(Cut::Suspended, key, sequence);
+        }
+        mailbox.pump(task, in_hand.map(|(link, sequence, _)| (link, sequence)));
         if mailbox.is_lost() {
             leave(0);
         }
@@ -273,8 +313,8 @@ async fn handle<A: Actor>(
 }
 
 enum Taken<M> {
-    /// To be handled; recorded as started.
-    Message(M),
+    /// To be handled, and its type; recorded as started.
+    Message(M, MessageKey),
     /// Settled without a handler.
     Settled,
     /// No whole frame has come.
@@ -284,7 +324,7 @@ enum Taken<M> {
 type Any<A> = <<A as Actor>::Messages as Protocol<A>>::Any;
 
 /// Takes the next frame of a link, records it as started, then decodes it: what kills the decoder is known too.
-fn take<A: Actor>(link: &mut InLink, cx: &mut Context<A>) -> Result<Taken<Any<A>>, LinkError> {
+fn take<A: Actor>(link: &mut InLink, cx: &mut Context<A>, drop: bool) -> Result<Taken<Any<A>>, LinkError> {
     let (id, sender, reply_address) = (link.id, link.sender, link.reply_address);
     let Some((frame, beside)) = link.inbox.next()? else { return Ok(Taken::Nothing) };
     let Header { kind, flags, sequence, key, attempt, .. } = frame.header;
@@ -309,6 +349,14 @@ fn take<A: Actor>(link: &mut InLink, cx: &mut Context<A>) -> Result<Taken<Any<A>
             Refused { sequence, is_ask, status: Status::Expired, text: String::new() },
         ));
     }
+    if drop {
+        let receiver = cx.own.actor;
+        let reason = DeadLetterReason::Injected;
+        cx.node.say(&ToSupervisor::DeadLetters { link: id, receiver, reason, key, count: 1 });
+        link.row.skip(sequence);
+        link.settle(sequence);
+        return Ok(Taken::Settled);
+    }
     if beside.cut {
         let text = String::new();
         return Ok(refuse(link, cx, Refused { sequence, is_ask, status: Status::NoDescriptors, text }));
@@ -320,7 +368,7 @@ fn take<A: Actor>(link: &mut InLink, cx: &mut Context<A>) -> Result<Taken<Any<A>
         Some(Ok(message)) => {
             cx.current = Current { link: id, sender, sequence, attempt, deadline, is_ask, reply_address };
             cx.reply = ReplyState::Open;
-            Ok(Taken::Message(message))
+            Ok(Taken::Message(message, key))
         }
         Some(Err(error)) => Ok(refuse(link, cx, Refused::undecodable(sequence, is_ask, &error))),
         None => {

@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::task::{Context, Poll, Waker};
 
 use crate::delivery::inbox::Inbox;
+use crate::fault::{Effect, tamper};
 use crate::process::recorder::IncomingRow;
 use crate::wire::codec::EncodeError;
 use crate::wire::frame::{self, BODY_LIMIT, ExtensionSet, FrameError, Header, Kind, Status};
@@ -197,6 +198,34 @@ impl InLink {
             self.unacknowledged = 0;
         }
         self.put(Kind::Reply, status as u8, sequence, body, beside);
+        self.flush();
+    }
+
+    /// Sends a reply as a fault plan wants it.
+    pub(crate) fn tampered_reply(
+        &mut self,
+        sequence: Sequence,
+        status: Status,
+        (body, beside): (&[u8], Beside),
+        effect: Effect,
+    ) {
+        let start = self.out.len();
+        self.put(Kind::Reply, status as u8, sequence, body, beside);
+        match effect {
+            Effect::Drop => {
+                self.out.truncate(start);
+                self.beside.retain(|(at, _)| *at < start);
+                self.settle(sequence);
+            }
+            Effect::Close => {
+                self.socket.shut();
+                (self.settled, self.unacknowledged) = (sequence, 0);
+            }
+            effect => {
+                tamper::tamper(&mut self.out, start, effect);
+                (self.settled, self.unacknowledged) = (sequence, 0);
+            }
+        }
         self.flush();
     }
 

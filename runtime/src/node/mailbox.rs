@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::Node;
 use super::incoming::{InLink, LinkError, Parts};
 use crate::event::{Down, Membership};
+use crate::fault::{self, Cut, Effect};
 use crate::process::recorder::IncomingRow;
 use crate::sender::SenderEnded;
 use crate::spec::Window;
@@ -324,6 +325,9 @@ impl Mailbox {
     }
 
     fn add(&mut self, new: NewLink) {
+        if fault::at(Cut::LinkSetup) == Effect::Close {
+            return;
+        }
         let Some(row) = IncomingRow::new(&self.node.recorder, new.slot) else {
             tracing::error!(slot = new.slot, "the supervisor named a row that the recorder does not have");
             return;

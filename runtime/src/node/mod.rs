@@ -3,6 +3,7 @@
 //!
 //! - [`Node`]: who this process is, and its conversation with the supervisor.
 //! - [`outgoing`]: one link on which this process sends; [`driver`] moves its bytes; [`pending`] keeps its asks.
+//! - [`tampered`]: the same bytes as a fault plan wants them.
 //! - [`mailbox`]: all links on which this process is sent to; [`incoming`] is one of them.
 //! - [`watched`]: the groups whose members this process watches.
 //! - [`turn`]: polls the drivers beside the future that the process lives in.
@@ -10,6 +11,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{SystemError, Unreachable};
 use crate::event::Event;
+use crate::fault::here::{Tell, Who};
+use crate::fault::{self, Injector};
 use crate::process::recorder::Recorder;
 use crate::sync::lock;
 use crate::wire::control::{Answer, Refusal, Request, ToPeer, ToSupervisor};
@@ -32,6 +36,7 @@ mod incoming;
 pub(crate) mod mailbox;
 pub(crate) mod outgoing;
 mod pending;
+mod tampered;
 pub(crate) mod turn;
 pub(crate) mod watched;
 
@@ -291,11 +296,28 @@ impl Node {
                     listening.tell(*event);
                 }
             }
+            ToPeer::Faults(injector) => self.take_faults(*injector),
             // An actor's control thread has answered it, and the program is not asked.
             ToPeer::DumpStack => {}
             // A ticket is for a process that does not have one yet.
             ToPeer::Start(_) => tracing::warn!("the supervisor sent a second ticket; it is ignored"),
         }
+    }
+
+    /// Takes up a fault plan for this thread.
+    fn take_faults(self: &Arc<Self>, injector: Injector) {
+        let Identity { actor, name, incarnation, .. } = self.identity.clone();
+        fault::install(injector, Who { actor, name, incarnation }, self.tell_of_faults());
+    }
+
+    /// How a fault that is injected here is told.
+    pub(crate) fn tell_of_faults(self: &Arc<Self>) -> Tell {
+        let node = Arc::downgrade(self);
+        Rc::new(move |injection| {
+            if let Some(node) = node.upgrade() {
+                node.say(&ToSupervisor::Injected(Box::new(injection)));
+            }
+        })
     }
 
     fn answered(&self, number: u64, answer: Result<Answer, Refusal>) {

@@ -13,12 +13,14 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
 use super::pending::Pending;
+use super::tampered::Tampered;
 use super::{Node, Outcome, call};
 use crate::Message;
 use crate::clock;
 use crate::delivery::frame_buffer::FrameBuffer;
 use crate::delivery::outbox::{InHand, Lost, Outbox, Window};
 use crate::error::{AskError, Executed, Unreachable};
+use crate::fault::{self, Cut};
 use crate::process::recorder::OutgoingRow;
 use crate::report::CrashReport;
 use crate::sync::lock;
@@ -36,7 +38,7 @@ const COLLECT: usize = 16 << 10;
 
 /// When as many descriptors are under way as may be, the next attempt comes so much later: soon for a message, and
 /// nothing for a processor.
-const RETRY: Duration = Duration::from_millis(10);
+pub(super) const RETRY: Duration = Duration::from_millis(10);
 
 /// What is taken before the receiver's own window is known.
 const FIRST_WINDOW: Window = Window { messages: 1024, bytes: 1 << 20 };
@@ -86,6 +88,8 @@ pub(super) struct State {
     pub(super) descriptors: bool,
     /// When to write again although nobody says that there is room.
     pub(super) retry: u64,
+    /// What a fault plan has made of frames, and is not written yet.
+    pub(super) tampered: Option<Box<Tampered>>,
 }
 
 /// What became of a message that was offered to a link.
@@ -124,6 +128,7 @@ impl OutLink {
                 armed: u64::MAX,
                 descriptors: false,
                 retry: u64::MAX,
+                tampered: None,
             }),
             changed: Notify::new(),
         })
@@ -215,7 +220,7 @@ impl OutLink {
             Ok(socket) => {
                 state.phase = Phase::Up(Arc::new(socket));
                 state.answers = FrameBuffer::new();
-                (state.blocked, state.broken) = (false, false);
+                (state.blocked, state.broken, state.tampered) = (false, false, None);
                 state.flush();
                 state.wake_driver();
             }
@@ -426,7 +431,14 @@ impl State {
     /// Writes as much as the socket takes.
     pub(super) fn flush(&mut self) {
         let Phase::Up(socket) = &self.phase else { return };
-        if self.blocked || self.broken || self.outbox.unsent().is_empty() {
+        if self.blocked || self.broken {
+            return;
+        }
+        if self.tampered.is_some() || fault::looks_at(&Cut::Sent) {
+            self.flush_tampered();
+            return;
+        }
+        if self.outbox.unsent().is_empty() {
             return;
         }
         while !self.outbox.unsent().is_empty() {

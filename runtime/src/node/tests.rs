@@ -196,6 +196,7 @@ async fn said(control: &OwnedFd, words: &str) {
 
 fn report() -> CrashReport {
     CrashReport {
+        injected: None,
         actor: ActorId(2),
         name: "receiver".into(),
         actor_type: "Receiver".into(),

@@ -9,6 +9,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Resource, Rlimit};
 
+use crate::fault::{self, Call};
+
 /// Descriptors 0 to 2 are the standard streams; the others are what a program opened, or was started with.
 const FIRST: RawFd = 3;
 
@@ -76,6 +78,7 @@ pub fn raise_limit() -> io::Result<(u64, u64)> {
 ///
 /// When descriptors have run out.
 pub fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    fault::call(Call::SocketPair)?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
 }
@@ -89,6 +92,7 @@ pub fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 ///
 /// When descriptors have run out.
 pub fn pipe_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    fault::call(Call::Pipe)?;
     let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&read, true)?; // The ends have flags of their own.
     Ok((read, write))

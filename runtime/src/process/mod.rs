@@ -10,6 +10,7 @@ pub(crate) mod child;
 pub(crate) mod code_reference;
 pub(crate) mod descriptors;
 pub(crate) mod exit;
+pub(crate) mod misbehave;
 pub(crate) mod plain;
 pub(crate) mod recorder;
 pub(crate) mod shared_memory;

@@ -74,6 +74,7 @@ impl Supervisor {
             arguments: Arguments::default(),
             protocol: 0,
             limits: Limits::default(),
+            faults: None,
         };
         let peer = self.add_outside(actor, control, Arc::new(page));
         self.say(peer, &ToPeer::Start(Box::new(ticket)), &[descriptor]);

@@ -14,6 +14,7 @@ use super::peer::PeerId;
 use super::tree::{End, Event as Happened};
 use super::{Happening, Supervisor};
 use crate::event::{Event, Phase};
+use crate::fault::{self, here::Who};
 use crate::process::capture::{self, Sink};
 use crate::process::child::{Limits, MARK};
 use crate::process::exit::RawExit;
@@ -44,6 +45,7 @@ impl Supervisor {
     fn order(&mut self, actor: ActorId) -> io::Result<()> {
         let Some(child) = self.actors.get(&actor) else { return Ok(()) };
         let options = &child.request.options;
+        fault::here::spawn(&Who { actor, name: child.name.clone(), incarnation: child.incarnation })?;
         let (ours, theirs) = descriptors::socket_pair()?;
         let (stdout, their_stdout) = descriptors::pipe_pair()?;
         let (stderr, their_stderr) = descriptors::pipe_pair()?;
@@ -67,6 +69,7 @@ impl Supervisor {
             arguments: child.request.arguments.clone(),
             protocol: child.request.protocol,
             limits: Limits { memory: options.memory, ..Limits::default() },
+            faults: self.faults_of(actor, child.incarnation).filter(|faults| !faults.is_empty()),
         };
         let order = Order {
             arg0: format!("{MARK}: {}", child.name),
@@ -185,10 +188,11 @@ impl Supervisor {
                 (Exit::NotStarted(format!("its exit could not be seen: {error}")), Usage::default())
             }
         };
-        let stack = peer.last_look.take();
+        let (stack, injected) = (peer.last_look.take(), peer.injected.take());
         let in_hand = self.in_hand_of(id);
         let mut report = self.report_of(actor, pid, seen);
-        *report = CrashReport { incarnation, panic, in_hand, stderr, stack, usage, uptime, ..*report };
+        *report =
+            CrashReport { incarnation, panic, in_hand, stderr, stack, usage, uptime, injected, ..*report };
         if let Some(child) = self.actors.get_mut(&actor).filter(|child| child.peer == Some(id)) {
             child.peer = None;
         }
@@ -232,6 +236,7 @@ impl Supervisor {
             stack: None,
             usage: Usage::default(),
             uptime: Duration::ZERO,
+            injected: None,
             verdict: Verdict::Ended,
         })
     }

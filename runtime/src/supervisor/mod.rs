@@ -12,7 +12,7 @@
 //! - [`broker`]: links between processes, and the ledger.
 //! - [`directory`]: names and process groups; [`names`], [`waiters`] and [`process_groups`] keep the books.
 //! - [`requests`]: answers. [`door`]: programs that attach from outside.
-//! - [`hang`]: whether an actor hangs. [`last_look`]: its stack, before it is killed for it.
+//! - [`faults`]: the fault plan, if there is one. [`hang`]: whether an actor hangs. [`last_look`]: its stack, before it is killed for it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::OsString;
@@ -24,6 +24,7 @@ use rustix::process::Signal;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
+use crate::fault::Injection;
 use crate::process::code_reference::Image;
 use crate::process::exit;
 use crate::process::recorder::Recorder;
@@ -40,6 +41,7 @@ mod decisions;
 mod directory;
 mod door;
 mod fate;
+mod faults;
 mod hang;
 mod last_look;
 mod lifecycle;
@@ -54,6 +56,7 @@ pub(crate) mod tree;
 mod waiters;
 
 use broker::Link;
+use faults::Faults;
 use names::Names;
 use peer::{Peer, PeerId};
 use process_groups::ProcessGroups;
@@ -126,6 +129,8 @@ enum Happening {
     Signal(i32),
     /// A program has attached from outside.
     Attached(ControlStream),
+    /// A fault was injected into the supervisor itself.
+    Injected(Box<Injection>),
 }
 
 struct Supervisor {
@@ -152,6 +157,7 @@ struct Supervisor {
     decisions: decisions::Decisions,
     /// Of exits about which the tree has not decided yet.
     reports: HashMap<ActorId, Box<CrashReport>>,
+    faults: Faults,
     shutting_down: bool,
     over: bool,
     end: End,
@@ -244,6 +250,7 @@ impl Supervisor {
             tree: Tree::new(spawn_cap(), random_seed(), Instant::now()),
             decisions: decisions::Decisions::default(),
             reports: HashMap::new(),
+            faults: Faults::default(),
             shutting_down: false,
             over: false,
             end: End::default(),
@@ -266,6 +273,7 @@ impl Supervisor {
             Happening::Deaf(peer) => self.nonsense(peer, "it does not read what it is told"),
             Happening::Signal(number) => self.signalled(number),
             Happening::Attached(control) => self.attached(control),
+            Happening::Injected(injection) => self.injected(None, injection),
         }
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::last_look::LastLook;
 use super::{Happening, KILL, Supervisor};
+use crate::fault::Injection;
 use crate::process::capture::Captured;
 use crate::process::exit;
 use crate::process::recorder::Recorder;
@@ -48,6 +49,8 @@ pub(super) struct Peer {
     pub(super) start_failed: Option<String>,
     pub(super) declined: Option<String>,
     pub(super) last_look: LastLook,
+    /// The last fault of the plan that ends or hangs a process, injected into this one.
+    pub(super) injected: Option<Box<Injection>>,
 }
 
 struct Process {
@@ -291,6 +294,7 @@ impl Supervisor {
             goodbye: None,
             start_failed: None,
             declined: None,
+            injected: None,
             last_look: LastLook::default(),
         };
         // The hello of a child goes out with its ticket; the program's now.

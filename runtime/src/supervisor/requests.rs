@@ -49,6 +49,7 @@ impl Supervisor {
                 self.tell_listeners(&event);
             }
             ToSupervisor::Stack { text } => self.looked(peer, text),
+            ToSupervisor::Injected(injection) => self.injected(Some(peer), injection),
         }
     }
 
@@ -178,6 +179,8 @@ impl Supervisor {
                 }
                 self.answer(peer, number, Ok(Answer::Done));
             }
+            Request::Inject(plan) => self.inject(peer, number, &plan),
+            Request::Injections => self.answer_injections(peer, number),
             Request::Shutdown => self.shut_down(Some((peer, number))),
             Request::StartGroup(request) => self.start_group((peer, number), *request),
             Request::StartChild { group, child } => self.start_child((peer, number), &group, *child),

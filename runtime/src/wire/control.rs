@@ -17,6 +17,7 @@ use super::passing::{self, Passed};
 use crate::administration::{NodeInfo, SpecInfo};
 use crate::error::{AdministrationError, SpawnError, SystemError, Unreachable};
 use crate::event::{ActorInfo, Down, Event, Membership};
+use crate::fault::{Injection, Injector, Plan, PlanError};
 use crate::group::Flags;
 use crate::ledger::Ledger;
 use crate::process::child::Limits;
@@ -61,10 +62,14 @@ pub enum ToSupervisor {
     LinkForgotten { link: LinkId },
     /// The peer on this link sent what is no frame.
     BadPeer { link: LinkId, reason: String },
+    /// The socket of this link has ended, or could not be taken up, and its peer is not known to have died.
+    LinkBroken { link: LinkId },
     /// Messages were accepted and will not be handled.
     DeadLetters { link: LinkId, receiver: ActorId, reason: DeadLetterReason, key: MessageKey, count: u64 },
     /// What the actor's thread is doing, as asked for; `None` if that could not be seen. Said by the control thread.
     Stack { text: Option<String> },
+    /// A fault of the plan is about to be injected here.
+    Injected(Box<Injection>),
 }
 
 /// Why accepted messages were not handled.
@@ -81,6 +86,8 @@ pub enum DeadLetterReason {
     Expired,
     /// The receiver does not know the message, or cannot read it.
     Refused,
+    /// A fault plan said so.
+    Injected,
 }
 
 /// Questions to the supervisor.
@@ -151,6 +158,10 @@ pub enum Request {
     FateUnlink { address: RawAddress },
     /// The address of the asker's own child of this name.
     OwnChild { name: String, protocol: u64 },
+    /// Inject these faults from now on, and none of an earlier plan.
+    Inject(Box<Plan>),
+    /// What has been injected.
+    Injections,
 }
 
 /// What is done about one node of the supervision tree.
@@ -273,6 +284,8 @@ pub enum ToPeer {
     Event(Box<Event>),
     /// You hang and are about to be killed: say what your thread is doing. Heard by the control thread.
     DumpStack,
+    /// These faults concern you, and none of an earlier plan.
+    Faults(Box<Injector>),
 }
 
 /// What the dead receiver's recorder told of one link.
@@ -300,6 +313,8 @@ pub(crate) struct Ticket {
     pub(crate) arguments: Arguments,
     pub(crate) protocol: u64,
     pub(crate) limits: Limits,
+    /// What is to be injected into this incarnation.
+    pub(crate) faults: Option<Box<Injector>>,
 }
 
 /// Answers to questions.
@@ -321,6 +336,8 @@ pub enum Answer {
     Tree(Vec<NodeInfo>),
     /// One spec.
     Spec(Box<SpecInfo>),
+    /// What has been injected, oldest first.
+    Injections(Vec<Injection>),
 }
 
 /// Why there is no answer.
@@ -332,6 +349,8 @@ pub enum Refusal {
     Unreachable(Unreachable),
     /// To anything about the supervision tree.
     Administration(Box<AdministrationError>),
+    /// To a fault plan.
+    Plan(PlanError),
     /// To the rest.
     System(SystemError),
 }

@@ -34,6 +34,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::control::DESCRIPTORS;
 use super::passing::Arrived;
+use crate::fault::{self, Call};
 
 /// A control link's end in the supervisor or the program.
 ///
@@ -311,6 +312,7 @@ impl DataSocket {
     /// # Errors
     /// When it cannot be registered with the runtime.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        fault::call(Call::WatchLink)?;
         Ok(DataSocket(register(socket, Interest::READABLE | Interest::WRITABLE)?))
     }
 
@@ -346,6 +348,7 @@ impl DataSocket {
     /// # Errors
     /// `WouldBlock` when nothing is there; else as `recvmsg`.
     pub fn read_now(&self, space: &mut [u8], descriptors: bool) -> io::Result<Received> {
+        fault::call(Call::ReadLink)?;
         if descriptors {
             return receive(self.0.as_fd(), space, RecvFlags::DONTWAIT);
         }
@@ -358,11 +361,18 @@ impl DataSocket {
         }
     }
 
+    /// Closes the connection for both ends, while the descriptor stays. It is what a fault plan may want.
+    pub fn shut(&self) {
+        // It is connected, and more than ended it cannot be.
+        let _ = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both);
+    }
+
     /// Writes what fits now; the descriptors go with the first byte.
     ///
     /// # Errors
     /// `WouldBlock` when nothing fits; `BrokenPipe` when nobody reads; else as `sendmsg`: see [`is_crowded`].
     pub fn try_write(&self, bytes: &[u8], beside: &[Arc<OwnedFd>]) -> io::Result<usize> {
+        fault::call(Call::WriteLink)?;
         if !beside.is_empty() {
             return send(
                 self.0.as_fd(),

@@ -1,0 +1,1 @@
+//! Frames that are not as they should be.
