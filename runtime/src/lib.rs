@@ -58,6 +58,9 @@ mod encoded;
 pub mod error;
 pub mod event;
 pub mod function_process;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod group;
 mod host;
 pub mod ledger;

@@ -28,6 +28,8 @@ use crate::wire::transport;
 
 pub(crate) mod call;
 mod driver;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod incoming;
 pub(crate) mod mailbox;
 pub(crate) mod outgoing;

@@ -108,23 +108,7 @@ impl OutLink {
             receiver,
             to_self: receiver.actor == node.identity.actor,
             node: Arc::downgrade(node),
-            state: Mutex::new(State {
-                phase: Phase::Asked,
-                outbox: Outbox::new(FIRST_WINDOW, BODY_LIMIT),
-                pending: Pending::default(),
-                answers: FrameBuffer::new(),
-                row: None,
-                link: None,
-                redelivery: 1,
-                base: Sequence::ZERO,
-                burst: false,
-                blocked: false,
-                broken: false,
-                driver: None,
-                armed: u64::MAX,
-                descriptors: false,
-                retry: u64::MAX,
-            }),
+            state: Mutex::new(State::new()),
             changed: Notify::new(),
         })
     }
@@ -381,6 +365,26 @@ impl OutLink {
 }
 
 impl State {
+    pub(super) fn new() -> State {
+        State {
+            phase: Phase::Asked,
+            outbox: Outbox::new(FIRST_WINDOW, BODY_LIMIT),
+            pending: Pending::default(),
+            answers: FrameBuffer::new(),
+            row: None,
+            link: None,
+            redelivery: 1,
+            base: Sequence::ZERO,
+            burst: false,
+            blocked: false,
+            broken: false,
+            driver: None,
+            armed: u64::MAX,
+            descriptors: false,
+            retry: u64::MAX,
+        }
+    }
+
     fn refuses<T>(&self, early: bool) -> Option<Offer<T>> {
         match &self.phase {
             Phase::Gone(reason) => Some(Offer::Gone(reason.clone())),
@@ -465,7 +469,7 @@ impl State {
         }
     }
 
-    fn take_answers(&mut self, read: Received) -> Result<(), FrameError> {
+    pub(super) fn take_answers(&mut self, read: Received) -> Result<(), FrameError> {
         let State { answers, outbox, pending, .. } = self;
         answers.filled(read.bytes);
         if !read.beside.is_empty() {
