@@ -65,7 +65,7 @@ pub const TARGETS: &[Target] = &[
     target("handles", handles::run, handles::seeds, (256 << 10, 64)),
     target("records", records::run, records::seeds, (4 << 20, 16)),
     target("recorder", recorder::run, recorder::seeds, (16 << 10, 16)),
-    target("rows", crate::pool::fuzzing::run, crate::pool::fuzzing::seeds, (512 << 10, 16)),
+    target("rows", crate::pool::fuzzing::run, crate::pool::fuzzing::seeds, (512 << 10, 400)),
     target("lines", lines::run, lines::seeds, (12 << 20, 64)),
     target("names", names::run, names::seeds, (4 << 10, 16)),
 ];
