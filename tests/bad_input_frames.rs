@@ -9,12 +9,14 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
+use watertight::fuzzing::hostile::{self, Outsider};
+use watertight_tests::siege::ammunition::Draw;
 use watertight_tests::siege::{Link, attack};
 
 /// How much more memory the supervisor may have in the end, in KiB.
 const GROWTH: u64 = 10 << 10;
-/// How much of a second is measured without an attack, and how much at least with one.
-const CALM: &str = "2";
+/// So many seconds are measured without an attack.
+const CALM: &str = "1";
 
 #[test]
 fn a_supervisor_and_its_peers_are_not_disturbed_by_fuzzed_frames_on_any_link() {
@@ -25,16 +27,27 @@ fn a_supervisor_and_its_peers_are_not_disturbed_by_fuzzed_frames_on_any_link() {
     let mut besieged = Besieged::start();
     // What is touched for the first time is no growth: first everything once.
     for link in Link::ALL {
-        besieged.under(link, seed + 1_000_000, frames.min(600) / 6);
+        besieged.under(link, Draw::new(seed + 1), seed + 1, frames.min(600) / 6);
     }
     besieged.say("measure 0.2");
     let before = besieged.memory();
     let calm = besieged.say(&format!("measure {CALM}"));
     println!("{:<12} {:>9} {:>8} {:>10} {:>10}", "link", "frames", "seconds", "peer p99", "victim p99");
     println!("{:<12} {:>9} {:>8} {:>7} µs {:>7} µs", "calm", 0, CALM, calm.peer / 1000, calm.victim / 1000);
+    // The same load from a good program: what it costs the others is no harm.
+    let busy = besieged.under(Link::FromOutside, Draw::honest(), 0, frames / 10);
+    println!(
+        "{:<12} {:>9} {:>8} {:>7} µs {:>7} µs",
+        "good load",
+        frames / 10,
+        "",
+        busy.peer / 1000,
+        busy.victim / 1000
+    );
+    let mut worst = 0;
     for link in Link::ALL {
         let (frames, begun) = (share(link, frames), Instant::now());
-        let told = besieged.under(link, seed, frames);
+        let told = besieged.under(link, Draw::new(seed), seed, frames);
         let seconds = begun.elapsed().as_secs_f64();
         let name = format!("{link:?}");
         println!(
@@ -42,6 +55,7 @@ fn a_supervisor_and_its_peers_are_not_disturbed_by_fuzzed_frames_on_any_link() {
             told.peer / 1000,
             told.victim / 1000
         );
+        worst = worst.max(told.peer).max(told.victim);
         assert_eq!(told.wrong, 0, "{link:?}: a good message was lost, repeated, or given to another");
     }
     let after = besieged.say(&format!("measure {CALM}"));
@@ -58,8 +72,29 @@ fn a_supervisor_and_its_peers_are_not_disturbed_by_fuzzed_frames_on_any_link() {
         "{} asks of good peers, {} frames that were messages; memory {before} KiB, then {memory} KiB",
         after.asks, after.foreign
     );
+    let usual = busy.peer.max(busy.victim).max(calm.peer).max(calm.victim);
+    println!("the worst p99 is {worst} ns, under a good load {usual} ns");
+    // Only where nothing else runs: another program's turn on a core takes longer than an answer.
+    if std::env::var_os("WATERTIGHT_STRICT").is_some() {
+        assert!(worst <= 2 * usual, "good peers wait for {worst} ns instead of {usual} ns");
+    }
     assert!(after.foreign > 0, "nothing of all this was ever a message: it is no fuzzing of messages");
     assert!(memory < before + GROWTH, "memory grew from {before} to {memory} KiB");
+}
+
+#[test]
+fn a_sender_that_boasts_of_more_than_it_sent_does_not_upset_the_ledger() {
+    let mut besieged = Besieged::start();
+    let mut boaster = Outsider::connect(&besieged.socket).unwrap();
+    assert!(boaster.say(&Outsider::hello()));
+    let link = boaster.link(&besieged.victim).unwrap();
+    // One of these is its own.
+    for number in 0..64 {
+        assert!(boaster.say(&hostile::boast(number)) && boaster.say(&hostile::boast(number)));
+    }
+    drop((link, boaster));
+    besieged.say("ledger");
+    assert_eq!(besieged.say("measure 0.1").wrong, 0);
 }
 
 /// Hostile actors die of most frames that are wrong, and each needs a new process. Most frames come from outside, where
@@ -135,12 +170,12 @@ impl Besieged {
     }
 
     /// What its peers see while it is under fire on such a link.
-    fn under(&mut self, link: Link, seed: u64, frames: u64) -> Told {
+    fn under(&mut self, link: Link, draw: Draw, seed: u64, frames: u64) -> Told {
         if !matches!(link, Link::Hello | Link::Attachment | Link::FromOutside) {
             return self.say(&format!("fire {} {seed} {frames}", link.place()));
         }
         let (socket, victim, decoy) = (self.socket.clone(), self.victim.clone(), self.decoy.clone());
-        let attack = std::thread::spawn(move || attack(link, &socket, seed, frames, &victim, &decoy));
+        let attack = std::thread::spawn(move || attack(link, &socket, draw, frames, &victim, &decoy));
         let mut worst: Option<Told> = None;
         while !attack.is_finished() {
             let told = self.say("measure 1");

@@ -25,7 +25,7 @@ pub fn judge(name: &str, input: &[u8]) {
     target.judge(input, |run| allocation_counter::measure(run).bytes_max);
 }
 
-static SHARED_HANDLES: Target = target("shared_handles", shared_handles, shared_handle_seeds, (16 << 10, 16));
+static SHARED_HANDLES: Target = target("shared_handles", shared_handles, shared_handle_seeds, (16 << 10, 64));
 
 /// First which handle, then its bytes.
 fn shared_handles(input: &[u8]) {

@@ -12,6 +12,8 @@ mod frames;
 mod handles;
 mod lines;
 mod names;
+mod outsider;
+mod reader;
 mod recorder;
 mod records;
 

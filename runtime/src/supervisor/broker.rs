@@ -322,7 +322,9 @@ impl Supervisor {
     /// Messages count as processed that the dead receiver's recorder did not show: the sender had its word for them.
     pub(super) fn add_processed(&mut self, sender: PeerId, id: LinkId, count: u64) {
         if let Some(link) = self.links.get_mut(&id).filter(|link| link.sender == Some(sender)) {
-            link.processed = link.processed.saturating_add(count);
+            // However it lies, it had no word for more than it sent.
+            let sent = link.sender_row.read().map_or(0, |row| row.appended.0);
+            link.processed = link.processed.saturating_add(count).min(sent);
         }
     }
 
@@ -404,12 +406,12 @@ impl Link {
         let mut ledger =
             Ledger { processed: self.processed, dead_lettered: self.skipped, ..Ledger::default() };
         if let Some(now) = now {
-            ledger.processed += now.processed;
-            ledger.dead_lettered += now.skipped;
+            ledger.processed = ledger.processed.saturating_add(now.processed);
+            ledger.dead_lettered = ledger.dead_lettered.saturating_add(now.skipped);
         }
         if let Some(sender) = sender {
             ledger.accepted = sender.appended.0;
-            ledger.dead_lettered += sender.dead_lettered;
+            ledger.dead_lettered = ledger.dead_lettered.saturating_add(sender.dead_lettered);
             ledger.in_doubt = sender.in_doubt;
             ledger.redelivered = sender.redelivered;
         }

@@ -52,6 +52,7 @@ fn main() -> ExitCode {
                     let at = Link::ALL[at.parse::<usize>()?];
                     besieged.fire(at, seed.parse()?, frames.parse()?).await?;
                 }
+                ["ledger"] => drop(sys.ledger().await?),
                 _ => return Err(Error::new(format!("no such command: {line}"))),
             }
             say(&besieged.told().await?)?;

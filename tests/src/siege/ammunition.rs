@@ -6,23 +6,36 @@ use watertight::fuzzing::{hostile, written};
 use super::{Payload, Ping};
 
 /// Numbers from a seed, by xorshift: the same ones each time.
-pub struct Draw(u64);
+pub struct Draw {
+    state: u64,
+    honest: bool,
+}
 
 impl Draw {
     pub fn new(seed: u64) -> Draw {
         // Neighbouring seeds give nothing alike, and none gives zero, in which it would stay.
-        Draw(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+        Draw { state: seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, honest: false }
+    }
+
+    /// Changes nothing: the load that good peers would be.
+    pub fn honest() -> Draw {
+        Draw { honest: true, ..Draw::new(0) }
     }
 
     pub fn number(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        self.state
     }
 
     pub fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.number() >> 16).unwrap_or_default() % end.max(1)
+    }
+
+    /// Whether a link is to fail at its first bytes.
+    pub fn spoils_hello(&mut self) -> bool {
+        !self.honest && self.below(20) == 0
     }
 
     fn pick<'a>(&mut self, from: &'a [Vec<u8>]) -> &'a [u8] {
@@ -49,6 +62,9 @@ pub enum Change {
 
 /// The next thing to say: one of `frames`, changed.
 pub fn changed(draw: &mut Draw, frames: &[Vec<u8>]) -> (Change, Vec<u8>) {
+    if draw.honest {
+        return (Change::Order, frames.first().cloned().unwrap_or_default());
+    }
     let mut frame = draw.pick(frames).to_vec();
     match draw.below(6) {
         0 => {

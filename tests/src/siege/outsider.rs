@@ -25,12 +25,11 @@ const ROUND: u64 = 200;
 pub fn attack(
     at: Link,
     socket: &Path,
-    seed: u64,
+    mut draw: Draw,
     frames: u64,
     victim: &[u8],
     decoy: &[u8],
 ) -> io::Result<u64> {
-    let mut draw = Draw::new(seed);
     let (mut left, mut programs) = (frames, 0);
     while left > 0 {
         let most = left.min(ROUND);
@@ -85,7 +84,7 @@ fn link(draw: &mut Draw, socket: &Path, victim: &[u8], most: u64) -> io::Result<
     let mut link = outsider.link(victim)?;
     let hello = Outsider::link_hello();
     let mut reader = Reader::data(0);
-    if draw.below(20) == 0 {
+    if draw.spoils_hello() {
         let (_, hello) = changed(draw, &[hello]);
         let read = reader.read(&hello);
         return ends(&mut outsider, &mut link, &hello, read).map(|_| 1);
