@@ -11,10 +11,11 @@ use crate::process::capture_lines::{
 /// First how often it is repeated, then how it is cut, then the text.
 pub(super) fn run(input: &[u8]) {
     let mut choices = Choices(input);
-    // Lines longer than an input is.
-    let times = 1 + usize::from(choices.byte() % 8) * usize::from(choices.byte());
+    // Now and then lines that are longer than an input is.
+    let (often, times) = (choices.byte(), usize::from(choices.byte()));
+    let times = if often >= 240 { 1 + 4 * times } else { 1 };
     let (all, _) = Choices(choices.0).pieces();
-    let times = times.min((4 * LINE_LIMIT) / all.len().max(1)).max(1);
+    let times = times.min((3 * LINE_LIMIT) / all.len().max(1)).max(1);
     let sizes = choices.bytes(4).to_vec();
     let text = all.repeat(times);
 
@@ -122,9 +123,9 @@ pub(super) fn seeds() -> Seeds {
         ("escapes", once(b"\x1b[2J\x1b]0;title\x07\x08\x7f\xc2\x9b31m\n")),
         ("bidi", once("a\u{202e}b\u{2066}c\u{2028}d\u{200f}\n".as_bytes())),
         ("not-utf-8", once(&[0xff, 0xc3, b'\n', 0xe2, 0x80, b'\n', 0xf0, 0x9f, 0x98])),
-        ("long-line", seed([7, 255], &[b'x'; 60])),
-        ("long-characters", seed([7, 255], &"ß€😀".repeat(4).into_bytes())),
-        ("many-lines", seed([7, 255], b"line\n")),
+        ("long-line", seed([240, 255], &[b'x'; 60])),
+        ("long-characters", seed([240, 255], &"ß€😀".repeat(4).into_bytes())),
+        ("many-lines", seed([240, 255], b"line\n")),
         ("verdict", once(b"memory allocation of 99 bytes failed\n1\n2\n3\n")),
         ("overflow", once(b"thread 'main' has overflowed its stack\n\x1b[31m")),
         (

@@ -101,6 +101,7 @@ pub(crate) fn seeds() -> Seeds {
         ("board-of-the-dead", seed(&[2, 0x40], &[3, 5, 2, 0, 5])),
         ("board-beyond", seed(&[2, 0x80], &[3, 5, 2, 0, 5])),
         ("board-cannot-be", seed(&[2, 0x40], &[9, 5, 2, 0, 5])),
+        ("board-beyond-its-chunk", seed(&[2, 0x40], &[3, 9, 3, 0, 5])),
         ("board-wide", seed(&[2, 0x5f], &[0xff; 45])),
     ]
 }
