@@ -106,11 +106,10 @@ fn a_sender_that_boasts_of_more_than_it_sent_does_not_upset_the_ledger() {
 /// another connection is enough: they are read by the same code.
 fn share(link: Link, frames: u64) -> u64 {
     match link {
-        Link::Hello => frames * 20 / 100,
+        Link::Hello => frames * 24 / 100,
         Link::Attachment => frames * 30 / 100,
         Link::FromOutside => frames * 40 / 100,
-        Link::Control | Link::Data => frames * 3 / 100,
-        Link::Answers => frames * 4 / 100,
+        Link::Control | Link::Data | Link::Answers => frames * 2 / 100,
     }
 }
 

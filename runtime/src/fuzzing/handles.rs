@@ -116,7 +116,7 @@ fn descriptor(kind: u8) -> OwnedFd {
     let made = match kind {
         0 => memory(SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL),
         1 => memory(SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL),
-        2 => Records::pair().map(|(_, other)| Ok(OwnedFd::from(duplicate(&other)))).and_then(|fd| fd),
+        2 => Records::pair().map(|(_, other)| duplicate(&other)),
         _ => File::open("/dev/zero").map(OwnedFd::from),
     };
     match made {

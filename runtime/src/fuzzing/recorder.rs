@@ -27,7 +27,7 @@ pub(super) fn run(input: &[u8]) {
         };
         match how {
             0 => any_cells(page, slot, &mut choices, &incoming, &outgoing),
-            1 => any_sealed_cells(page, slot, &mut choices, &incoming),
+            1 => any_sealed_cells(&mut choices, &incoming),
             2 => scribbled_on(page, slot, &mut choices, &incoming),
             _ => sender_scribbled_on(page, slot, &mut choices, &outgoing),
         }
@@ -51,7 +51,7 @@ fn any_cells(
 }
 
 /// Each cell has its right checksum, as none that was written by accident has.
-fn any_sealed_cells(page: &Recorder, slot: u32, choices: &mut Choices<'_>, incoming: &IncomingRow) {
+fn any_sealed_cells(choices: &mut Choices<'_>, incoming: &IncomingRow) {
     let wide = choices.byte();
     let mut number = |bit: usize| {
         if wide >> bit & 1 == 1 { choices.number() } else { u64::from(choices.byte()) }
@@ -68,7 +68,6 @@ fn any_sealed_cells(page: &Recorder, slot: u32, choices: &mut Choices<'_>, incom
         assert_eq!(state.processed & 1, settled >> 1 & 1);
         assert_eq!(state.skipped & 1, settled & 1);
     }
-    let _ = page.row(slot);
 }
 
 fn can_be_true(state: &IncomingState) {

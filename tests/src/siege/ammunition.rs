@@ -33,6 +33,10 @@ impl Draw {
         usize::try_from(self.number() >> 16).unwrap_or_default() % end.max(1)
     }
 
+    pub fn byte(&mut self) -> u8 {
+        self.number().to_le_bytes()[2]
+    }
+
     /// Whether a link is to fail at its first bytes.
     pub fn spoils_hello(&mut self) -> bool {
         !self.honest && self.below(20) == 0
@@ -81,7 +85,8 @@ pub fn changed(draw: &mut Draw, frames: &[Vec<u8>]) -> (Change, Vec<u8>) {
             (Change::Cut, frame)
         }
         2 => {
-            let lies = [0, 1, 27, 28, 29, 1 << 16, 1 << 24, (1 << 24) + 29, u32::MAX, draw.number() as u32];
+            let any = u32::from_le_bytes([draw.byte(), draw.byte(), draw.byte(), draw.byte()]);
+            let lies = [0, 1, 27, 28, 29, 1 << 16, 1 << 24, (1 << 24) + 29, u32::MAX, any];
             let near = u32::try_from(frame.len() + draw.below(9)).unwrap_or(u32::MAX).wrapping_sub(4);
             let lie = if draw.below(2) == 0 { near } else { lies[draw.below(lies.len())] };
             if let Some(length) = frame.first_chunk_mut() {
@@ -99,7 +104,7 @@ pub fn changed(draw: &mut Draw, frames: &[Vec<u8>]) -> (Change, Vec<u8>) {
         4 => (Change::Order, frame),
         _ => {
             frame.clear();
-            frame.resize_with(1 + draw.below(64), || draw.number() as u8);
+            frame.resize_with(1 + draw.below(64), || draw.byte());
             (Change::Garbage, frame)
         }
     }
@@ -131,8 +136,10 @@ pub fn answers(sent: u64) -> Vec<Vec<u8>> {
     let number = written(&9_u64);
     let mut all = Vec::new();
     for sequence in [1, sent / 2, sent.saturating_sub(1), sent, sent + 1] {
-        all.push(hostile::frame(16, 0, sequence, key, &[]));
-        // Not to the last one, which waits for a true reply.
+        // The last one waits for a true reply, and would wait in vain.
+        if sequence != sent {
+            all.push(hostile::frame(16, 0, sequence, key, &[]));
+        }
         if sequence < sent {
             all.extend((0..10).map(|status| hostile::frame(17, status, sequence, key, &number)));
             all.push(hostile::frame(18, 0, sequence, key, &[]));
