@@ -180,15 +180,20 @@ impl Besieged {
         }
         let (socket, victim, decoy) = (self.socket.clone(), self.victim.clone(), self.decoy.clone());
         let attack = std::thread::spawn(move || attack(link, &socket, draw, frames, &victim, &decoy));
-        let mut worst: Option<Told> = None;
+        let mut seconds = Vec::new();
         while !attack.is_finished() {
-            let told = self.say("measure 1");
-            // The worst second.
-            let before = worst.as_ref().map_or((0, 0), |worst| (worst.peer, worst.victim));
-            worst = Some(Told { peer: told.peer.max(before.0), victim: told.victim.max(before.1), ..told });
+            seconds.push(self.say("measure 1"));
         }
         attack.join().unwrap().unwrap();
-        worst.unwrap_or_else(|| self.say("measure 0.1"))
+        // The middle one of all seconds; counts are those of the last.
+        let last = seconds.pop().unwrap_or_else(|| self.say("measure 0.1"));
+        let middle = |all: &mut Vec<u64>| {
+            all.sort_unstable();
+            all[all.len() / 2]
+        };
+        let mut peers: Vec<u64> = seconds.iter().chain([&last]).map(|told| told.peer).collect();
+        let mut victims: Vec<u64> = seconds.iter().chain([&last]).map(|told| told.victim).collect();
+        Told { peer: middle(&mut peers), victim: middle(&mut victims), ..last }
     }
 
     /// The resident memory of the supervisor's process, in KiB.
