@@ -25,7 +25,8 @@ pub struct Ledger {
 impl Ledger {
     /// Accepted and not accounted for yet. Negative would be a duplicate.
     pub fn waiting(&self) -> i64 {
-        let settled = self.processed + self.dead_lettered + self.in_doubt + self.died_with_sender;
+        let settled = [self.processed, self.dead_lettered, self.in_doubt, self.died_with_sender];
+        let settled = settled.into_iter().fold(0, u64::saturating_add);
         i64::try_from(self.accepted).unwrap_or(i64::MAX) - i64::try_from(settled).unwrap_or(i64::MAX)
     }
 
@@ -36,12 +37,13 @@ impl Ledger {
 }
 
 impl std::ops::AddAssign for Ledger {
+    /// Saturating: a process that lies about its counts gets a sum that is wrong, and no more.
     fn add_assign(&mut self, other: Ledger) {
-        self.accepted += other.accepted;
-        self.processed += other.processed;
-        self.dead_lettered += other.dead_lettered;
-        self.in_doubt += other.in_doubt;
-        self.died_with_sender += other.died_with_sender;
-        self.redelivered += other.redelivered;
+        self.accepted = self.accepted.saturating_add(other.accepted);
+        self.processed = self.processed.saturating_add(other.processed);
+        self.dead_lettered = self.dead_lettered.saturating_add(other.dead_lettered);
+        self.in_doubt = self.in_doubt.saturating_add(other.in_doubt);
+        self.died_with_sender = self.died_with_sender.saturating_add(other.died_with_sender);
+        self.redelivered = self.redelivered.saturating_add(other.redelivered);
     }
 }

@@ -59,6 +59,9 @@ pub mod error;
 pub mod event;
 pub mod fault;
 pub mod function_process;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod group;
 mod host;
 pub mod ledger;

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::actor::Actor;
 pub use crate::delivery::outbox::Window;
+use crate::process::capture_lines::is_harmless;
 
 /// When an actor that has ended is started again; OTP's words with OTP's meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -322,7 +323,7 @@ pub(crate) const MEMORY_LEAST: u64 = 8 << 20;
 /// Whether this may be a path or the name of a process group.
 pub(crate) fn is_path(path: &str) -> bool {
     let fits = path.len() <= PATH_LIMIT && path.split('/').all(|part| part.len() <= NAME_LIMIT);
-    fits && !path.is_empty() && !path.chars().any(char::is_control)
+    fits && !path.is_empty() && path.chars().all(is_harmless)
 }
 
 /// Whether this may be the name of an actor or a group. Slashes stand between a group's name and its children's.

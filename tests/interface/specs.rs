@@ -24,6 +24,9 @@ fn what_contradicts_itself_is_refused_before_anything_is_started() {
             name(&long),
             name("two\nlines"),
             name("nul\0"),
+            // It would be shown from right to left.
+            name("lluf\u{202e}"),
+            name("two\u{2028}lines"),
             (spec().mailbox(0, 1000), SpecError::Mailbox),
             (spec().mailbox(1000, 0), SpecError::Mailbox),
             (spec().redelivery(0), SpecError::Redelivery),

@@ -5,6 +5,7 @@
 pub mod doomed;
 pub mod history;
 pub mod member;
+pub mod siege;
 pub mod specimen;
 
 pub use specimen::{Fault, Specimen};

@@ -133,7 +133,6 @@ impl Inbox {
     }
 
     /// The last sequence that [`next`](Self::next) gave; at first the one to resume after.
-    #[cfg(test)]
     pub fn last(&self) -> Sequence {
         self.last
     }

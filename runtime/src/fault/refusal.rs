@@ -98,6 +98,9 @@ fn impossible(rule: &Rule) -> Option<&'static str> {
         (Fault::Delay(_), _) => Some("it cannot wait there: use `Fault::Block`"),
         (Fault::Drop, Cut::Arrived | Cut::Answered) => None,
         (Fault::Drop, _) => Some("a message is dropped at `Cut::Arrived`, a reply at `Cut::Answered`"),
+        (Fault::Duplicate | Fault::Reorder | Fault::Corrupt | Fault::Truncate, Cut::Sent) if in_program => {
+            Some("who sends what is no frame is ended, and it would be the program")
+        }
         (Fault::Reorder, Cut::Sent) => None,
         (Fault::Reorder, _) => Some("only what is sent changes places: `Cut::Sent`"),
         (Fault::Close, Cut::Sent | Cut::Answered | Cut::LinkSetup) => None,
@@ -156,7 +159,8 @@ mod tests {
             Fault::Kill.at(Cut::Arrived),
             Fault::Delay(second).at(Cut::Handled),
             Fault::Drop.at(Cut::Answered),
-            Fault::Corrupt.at(Cut::Sent).actor(PROGRAM),
+            Fault::Corrupt.at(Cut::Sent).actor("store"),
+            Fault::Close.at(Cut::Sent).actor(PROGRAM),
             Fault::Close.at(Cut::LinkSetup),
             Fault::Error(errno::EAGAIN).at(Cut::Spawn),
             Fault::Error(errno::EMFILE).at(Cut::Call(Call::SocketPair)).actor(SUPERVISOR),
@@ -167,6 +171,7 @@ mod tests {
         for rule in [
             Fault::Kill.at(Cut::Spawn),
             Fault::Kill.at(Cut::Sent).actor(PROGRAM),
+            Fault::Corrupt.at(Cut::Sent).actor(PROGRAM),
             Fault::Delay(second).at(Cut::Suspended),
             Fault::Drop.at(Cut::Started),
             Fault::Reorder.at(Cut::Answered),

@@ -39,7 +39,7 @@ impl Driver {
         }
         self.read(link, &mut state, cx);
         self.write(&mut state, cx);
-        self.keep_time(&mut state, cx);
+        self.keep_time(link, &mut state, cx);
         if state.is_over() { Poll::Ready(()) } else { Poll::Pending }
     }
 
@@ -52,7 +52,7 @@ impl Driver {
             match socket.poll_read(cx, state.answers.space(), state.descriptors) {
                 Poll::Ready(Ok(read)) if read.bytes > 0 => link.absorb(state, read),
                 // The end: what is known of the receiver will come from the supervisor.
-                Poll::Ready(_) => state.broken = true,
+                Poll::Ready(_) => state.ended(),
                 Poll::Pending => return,
             }
         }
@@ -91,7 +91,7 @@ impl Driver {
         }
     }
 
-    fn keep_time(&mut self, state: &mut State, cx: &mut Context<'_>) {
+    fn keep_time(&mut self, link: &OutLink, state: &mut State, cx: &mut Context<'_>) {
         if state.armed == u64::MAX && self.armed == u64::MAX {
             return;
         }
@@ -104,6 +104,7 @@ impl Driver {
         }
         while self.armed != u64::MAX && self.timer.as_mut().poll(cx).is_ready() {
             (state.blocked, state.retry) = (false, u64::MAX);
+            link.report_broken(state);
             state.flush();
             state.expire(clock::now());
             self.armed = state.armed;

@@ -106,6 +106,29 @@ impl InLink {
         })
     }
 
+    /// Goes on with a fresh socket to the same life of the sender. What has not been handled is sent again; replies that
+    /// are not out yet go on it from the beginning of the first that is not out to its end.
+    pub(crate) fn rejoin(&mut self, socket: OwnedFd) -> io::Result<()> {
+        self.socket = DataSocket::new(socket)?;
+        self.inbox = Inbox::new(self.inbox.last(), BODY_LIMIT);
+        self.hello.clear();
+        (self.introduced, self.ended, self.room) = (false, false, None);
+        let begun = frame::boundary_before(&self.out, self.written);
+        if begun < self.written
+            && frame::peek(&self.out[begun..]).is_some_and(|(_, header)| header.descriptors > 0)
+        {
+            // Its descriptors went with its first byte, and nobody has them now.
+            frame::cut_reply(&mut self.out[begun..]);
+        }
+        self.out.drain(..begun);
+        self.beside.iter_mut().for_each(|(at, _)| *at = at.saturating_sub(begun));
+        self.written = 0;
+        // What was acknowledged on the old socket may not have arrived.
+        self.unacknowledged += u32::from(self.settled > Sequence::ZERO);
+        self.acknowledge();
+        Ok(())
+    }
+
     /// Reads once. `Ready(true)` if something came.
     pub(crate) fn poll_read(
         &mut self,
@@ -148,7 +171,7 @@ impl InLink {
             }
             // The end, or an error that ends it as well; the supervisor says what it means.
             _ => {
-                self.ended = true;
+                self.end();
                 Ok(false)
             }
         }
@@ -278,11 +301,23 @@ impl InLink {
                     frame::cut_reply(&mut self.out[self.written..]);
                     self.beside.pop_front();
                 }
-                // Nobody reads: the asks end by their sender's death.
-                Err(_) => break,
+                // Nobody reads: the asks end by their sender's death, or the replies go on its next socket.
+                Err(_) => {
+                    self.end();
+                    return;
+                }
             }
         }
         self.nothing_waits();
+    }
+
+    /// The socket is of no more use. If the sender lives it sees that, and asks for another.
+    fn end(&mut self) {
+        self.ended = true;
+        self.room = None;
+        if !self.closing {
+            self.socket.shut();
+        }
     }
 
     fn nothing_waits(&mut self) {
@@ -300,7 +335,7 @@ impl InLink {
     pub(crate) fn wait_for_room(&mut self) {
         let waker = self.waker.clone();
         let mut cx = Context::from_waker(&waker);
-        while self.is_congested() {
+        while self.is_congested() && !self.ended {
             if self.room.is_none() {
                 match self.socket.watch_room() {
                     Ok(room) => self.room = Some(room),

@@ -326,6 +326,11 @@ impl Mailbox {
 
     fn add(&mut self, new: NewLink) {
         if fault::at(Cut::LinkSetup) == Effect::Close {
+            // As if it could not be had: the sender sees the end of its own, and asks for another.
+            return;
+        }
+        if let Some(&place) = self.by_id.get(&new.link) {
+            self.rejoin(place, new.socket);
             return;
         }
         let Some(row) = IncomingRow::new(&self.node.recorder, new.slot) else {
@@ -362,6 +367,18 @@ impl Mailbox {
         self.by_id.insert(link.id, place);
         self.links[place] = Some(Place { link, waker, signal, loaded: false, notices: Vec::new() });
         // The first read also registers for the next.
+        self.read(place);
+    }
+
+    /// A link has got a fresh socket, although both ends live.
+    fn rejoin(&mut self, place: usize, socket: OwnedFd) {
+        let Some(link) = self.link(place) else { return };
+        if let Err(error) = link.rejoin(socket) {
+            // Its sender sees the end of its own, and asks for another.
+            tracing::error!(%error, "an incoming link could not be taken up again");
+            link.ended = true;
+            return;
+        }
         self.read(place);
     }
 

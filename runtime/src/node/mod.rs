@@ -32,6 +32,8 @@ use crate::wire::transport;
 
 pub(crate) mod call;
 mod driver;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod incoming;
 pub(crate) mod mailbox;
 pub(crate) mod outgoing;

@@ -40,6 +40,10 @@ const COLLECT: usize = 16 << 10;
 /// nothing for a processor.
 pub(super) const RETRY: Duration = Duration::from_millis(10);
 
+/// How long a link whose socket has ended waits for the word that its receiver has died, before it asks for another
+/// socket, and asks again. A death is told within some milliseconds.
+const BROKEN: Duration = Duration::from_millis(200);
+
 /// What is taken before the receiver's own window is known.
 const FIRST_WINDOW: Window = Window { messages: 1024, bytes: 1 << 20 };
 
@@ -112,24 +116,7 @@ impl OutLink {
             receiver,
             to_self: receiver.actor == node.identity.actor,
             node: Arc::downgrade(node),
-            state: Mutex::new(State {
-                phase: Phase::Asked,
-                outbox: Outbox::new(FIRST_WINDOW, BODY_LIMIT),
-                pending: Pending::default(),
-                answers: FrameBuffer::new(),
-                row: None,
-                link: None,
-                redelivery: 1,
-                base: Sequence::ZERO,
-                burst: false,
-                blocked: false,
-                broken: false,
-                driver: None,
-                armed: u64::MAX,
-                descriptors: false,
-                retry: u64::MAX,
-                tampered: None,
-            }),
+            state: Mutex::new(State::new()),
             changed: Notify::new(),
         })
     }
@@ -216,6 +203,11 @@ impl OutLink {
             // A fresh socket has room for these sixteen bytes.
             socket.try_write(&hello, &[]).map(|_| socket)
         });
+        // Made again although both ends live: the replies in the old socket count, and what is not settled is sent again.
+        if matches!(state.phase, Phase::Up(_)) {
+            self.drain(&mut state);
+            state.outbox.link_lost();
+        }
         match introduced {
             Ok(socket) => {
                 state.phase = Phase::Up(Arc::new(socket));
@@ -224,11 +216,13 @@ impl OutLink {
                 state.flush();
                 state.wake_driver();
             }
-            // It has died already; the supervisor joins the two again at its next start.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                tracing::debug!("a link's other end is gone")
+            // Either it has died already, and the supervisor joins the two again at its next start; or another socket is
+            // asked for.
+            Err(error) => {
+                tracing::debug!(%error, "a link could not be taken up");
+                state.phase = Phase::Waiting;
+                state.ended();
             }
-            Err(error) => tracing::error!(%error, "a link could not be taken up"),
         }
         self.changed.notify_waiters();
     }
@@ -277,6 +271,16 @@ impl OutLink {
         }
         state.base = state.outbox.acked();
         self.changed.notify_waiters();
+    }
+
+    /// Asks for a fresh socket, if this one has ended and nobody has said why.
+    pub(super) fn report_broken(&self, state: &mut State) {
+        if let (true, false, Some(link)) = (state.broken, state.is_over(), state.link) {
+            state.retry = clock::after(BROKEN);
+            if let Some(node) = self.node.upgrade() {
+                node.say(&ToSupervisor::LinkBroken { link });
+            }
+        }
     }
 
     /// The receiver will not come back: what waits for it is a dead letter, and every ask ends.
@@ -386,6 +390,27 @@ impl OutLink {
 }
 
 impl State {
+    pub(super) fn new() -> State {
+        State {
+            phase: Phase::Asked,
+            outbox: Outbox::new(FIRST_WINDOW, BODY_LIMIT),
+            pending: Pending::default(),
+            answers: FrameBuffer::new(),
+            row: None,
+            link: None,
+            redelivery: 1,
+            base: Sequence::ZERO,
+            burst: false,
+            blocked: false,
+            broken: false,
+            driver: None,
+            armed: u64::MAX,
+            descriptors: false,
+            retry: u64::MAX,
+            tampered: None,
+        }
+    }
+
     fn refuses<T>(&self, early: bool) -> Option<Offer<T>> {
         match &self.phase {
             Phase::Gone(reason) => Some(Offer::Gone(reason.clone())),
@@ -457,7 +482,7 @@ impl State {
                 }
                 // Nobody reads any more: the supervisor will say why.
                 Err(_) => {
-                    self.broken = true;
+                    self.ended();
                     break;
                 }
             }
@@ -471,13 +496,23 @@ impl State {
         }
     }
 
+    /// The socket has ended. What is known of the receiver will come from the supervisor; if nothing comes soon, it
+    /// lives, and the supervisor is told.
+    pub(super) fn ended(&mut self) {
+        if !std::mem::replace(&mut self.broken, true) {
+            self.retry = clock::after(BROKEN);
+            self.armed = self.armed.min(self.retry);
+            self.wake_driver();
+        }
+    }
+
     pub(super) fn wake_driver(&self) {
         if let Some(driver) = &self.driver {
             driver.wake_by_ref();
         }
     }
 
-    fn take_answers(&mut self, read: Received) -> Result<(), FrameError> {
+    pub(super) fn take_answers(&mut self, read: Received) -> Result<(), FrameError> {
         let State { answers, outbox, pending, .. } = self;
         answers.filled(read.bytes);
         if !read.beside.is_empty() {

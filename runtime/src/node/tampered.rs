@@ -75,7 +75,7 @@ impl State {
                     break;
                 }
                 Err(_) => {
-                    self.broken = true;
+                    self.ended();
                     break;
                 }
             }

@@ -34,6 +34,8 @@ mod completed;
 mod crew;
 mod error;
 mod feed;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod job;
 mod map;
 mod member;

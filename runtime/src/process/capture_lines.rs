@@ -158,12 +158,20 @@ fn escape_into(bytes: &[u8], out: &mut String) {
         let _ = match character {
             '\t' => out.write_char('\t'),
             control if control.is_control() => write!(out, "\\x{:02x}", u32::from(control)),
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                write!(out, "{}", character.escape_unicode())
-            }
+            turning if turns_or_ends(turning) => write!(out, "{}", turning.escape_unicode()),
             harmless => out.write_char(harmless),
         };
     }
+}
+
+/// Whether it turns the direction of writing, or ends a line in Unicode.
+fn turns_or_ends(character: char) -> bool {
+    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Whether a terminal shows it and does nothing else.
+pub fn is_harmless(character: char) -> bool {
+    !character.is_control() && !turns_or_ends(character)
 }
 
 /// What to do with a line.
@@ -288,19 +296,17 @@ impl Tail {
         let mut room = TAIL_BYTES;
         let mut shown = Vec::new();
         for line in newest_first.take(TAIL_LINES) {
-            let mut text = escape(line);
-            if let Some((end, _)) = text.char_indices().nth(TAIL_LINE_CHARACTERS) {
-                text.truncate(end);
-            }
+            let text = shortened(line);
             let Some(left) = room.checked_sub(text.len()) else { break };
             room = left;
             shown.push(text);
         }
         shown.reverse();
-        let verdict = escape(&self.verdict);
+        let verdict = shortened(&self.verdict);
         if !verdict.is_empty() && !shown.contains(&verdict) {
-            if shown.len() == TAIL_LINES {
-                shown.remove(0);
+            // The oldest ones make way for it.
+            while shown.len() == TAIL_LINES || (room < verdict.len() && !shown.is_empty()) {
+                room += shown.remove(0).len();
             }
             shown.insert(0, verdict);
         }
@@ -311,6 +317,15 @@ impl Tail {
 /// Whether Rust says here that it aborts, and why.
 fn is_verdict(line: &[u8]) -> bool {
     line.starts_with(b"memory allocation of ") || line.ends_with(b" has overflowed its stack")
+}
+
+/// A line as it is shown in a report.
+fn shortened(line: &[u8]) -> String {
+    let mut text = escape(line);
+    if let Some((end, _)) = text.char_indices().nth(TAIL_LINE_CHARACTERS) {
+        text.truncate(end);
+    }
+    text
 }
 
 /// A character has at most four bytes.

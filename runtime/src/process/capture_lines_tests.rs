@@ -198,3 +198,17 @@ fn a_long_backtrace_does_not_push_out_why_the_process_aborts() {
     tail.push(piece("thread 'main' (7) has overflowed its stack"));
     assert_eq!(tail.shown(None).last().unwrap(), "thread 'main' (7) has overflowed its stack");
 }
+
+#[test]
+fn a_verdict_keeps_to_the_limits_of_all_lines() {
+    let mut tail = Tail::default();
+    let verdict = [b"memory allocation of ".to_vec(), vec![0x1b; 3000]].concat();
+    tail.push(Piece { bytes: &verdict, continued: false, continues: false });
+    for _ in 0..TAIL_LINES {
+        tail.push(Piece { bytes: &[b'x'; 499], continued: false, continues: false });
+    }
+    let shown = tail.shown(None);
+    assert!(shown[0].starts_with("memory allocation of \\x1b"));
+    assert_eq!(shown[0].chars().count(), TAIL_LINE_CHARACTERS);
+    assert!(shown.len() > 1 && shown.iter().map(String::len).sum::<usize>() <= TAIL_BYTES);
+}

@@ -4,7 +4,7 @@
 
 pub(crate) mod board;
 pub(crate) mod capture;
-mod capture_lines;
+pub(crate) mod capture_lines;
 mod capture_printer;
 pub(crate) mod child;
 pub(crate) mod code_reference;

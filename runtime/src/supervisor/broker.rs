@@ -2,6 +2,8 @@
 //!
 //! The supervisor makes both ends and passes them on; what travels between them it never sees.
 
+use std::os::fd::OwnedFd;
+
 use super::peer::PeerId;
 use super::{Supervisor, random_capability};
 use crate::error::Unreachable;
@@ -144,18 +146,10 @@ impl Supervisor {
     /// Makes a socketpair and passes its ends to sender and receiver, if the receiver is there.
     fn join(&mut self, id: LinkId) {
         let Some(link) = self.links.get(&id) else { return };
-        let (receiver_actor, resume_after, answers_only) =
-            (link.receiver_actor, link.resume_after, link.answers_only);
-        let (Some(sender), Some(receiver)) = (link.sender, self.receiver_of(receiver_actor)) else { return };
-        let reply_address = RawAddress {
-            version: RawAddress::VERSION,
-            system: self.system,
-            actor: link.sender_actor,
-            capability: link.reply_capability,
-            protocol: 0,
+        let resume_after = link.resume_after;
+        let (Some(sender), Some(receiver)) = (link.sender, self.receiver_of(link.receiver_actor)) else {
+            return;
         };
-        let window = self.actors.get(&receiver_actor).map_or(ANSWERS, |child| child.request.options.mailbox);
-        let sender_actor = link.sender_actor;
         let pair = match descriptors::socket_pair() {
             Ok(pair) => pair,
             Err(error) => {
@@ -172,21 +166,52 @@ impl Supervisor {
         };
         row.prepare(resume_after);
         peer.incoming.insert(id);
-        let incarnation = peer.incarnation;
         if let Some(link) = self.links.get_mut(&id) {
             link.receiver = Some((receiver, slot));
             link.receiver_row = Some(row);
         }
-        let (theirs, ours) = pair;
+        self.pass_ends(id, pair);
+    }
+
+    /// The socket of a link has ended, or was never taken up, while both ends may live: they get a fresh one. If the
+    /// receiver is dying, its end is buried with it.
+    pub(super) fn link_broken(&mut self, sender: PeerId, id: LinkId) {
+        let is_joined = |link: &&Link| link.sender == Some(sender) && link.receiver.is_some();
+        if self.links.get(&id).filter(is_joined).is_none() {
+            return;
+        }
+        match descriptors::socket_pair() {
+            Ok(pair) => {
+                tracing::warn!(link = %id, "the socket of a link has ended; it gets a new one");
+                self.pass_ends(id, pair);
+            }
+            // The sender says so again as long as it lasts.
+            Err(error) => tracing::error!(%error, link = %id, "no sockets for a link whose own has ended"),
+        }
+    }
+
+    /// Passes the ends of a fresh pair of sockets to the sender and the receiver of a link.
+    fn pass_ends(&mut self, id: LinkId, (theirs, ours): (OwnedFd, OwnedFd)) {
+        let Some(link) = self.links.get(&id) else { return };
+        let (Some(sender), Some((receiver, slot))) = (link.sender, link.receiver) else { return };
+        let reply_address = RawAddress {
+            version: RawAddress::VERSION,
+            system: self.system,
+            actor: link.sender_actor,
+            capability: link.reply_capability,
+            protocol: 0,
+        };
+        let child = self.actors.get(&link.receiver_actor);
         let incoming = ToPeer::IncomingUp {
             link: id,
-            sender: sender_actor,
+            sender: link.sender_actor,
             slot,
-            resume_after,
-            window,
+            resume_after: link.resume_after,
+            window: child.map_or(ANSWERS, |child| child.request.options.mailbox),
             reply_address,
-            answers_only,
+            answers_only: link.answers_only,
         };
+        let incarnation = self.peers.get(&receiver).map_or(Incarnation(0), |peer| peer.incarnation);
         self.say(receiver, &incoming, &[ours]);
         self.say(sender, &ToPeer::LinkUp { link: id, incarnation }, &[theirs]);
     }
@@ -322,7 +347,9 @@ impl Supervisor {
     /// Messages count as processed that the dead receiver's recorder did not show: the sender had its word for them.
     pub(super) fn add_processed(&mut self, sender: PeerId, id: LinkId, count: u64) {
         if let Some(link) = self.links.get_mut(&id).filter(|link| link.sender == Some(sender)) {
-            link.processed = link.processed.saturating_add(count);
+            // However it lies, it had no word for more than it sent.
+            let sent = link.sender_row.read().map_or(0, |row| row.appended.0);
+            link.processed = link.processed.saturating_add(count).min(sent);
         }
     }
 
@@ -404,12 +431,12 @@ impl Link {
         let mut ledger =
             Ledger { processed: self.processed, dead_lettered: self.skipped, ..Ledger::default() };
         if let Some(now) = now {
-            ledger.processed += now.processed;
-            ledger.dead_lettered += now.skipped;
+            ledger.processed = ledger.processed.saturating_add(now.processed);
+            ledger.dead_lettered = ledger.dead_lettered.saturating_add(now.skipped);
         }
         if let Some(sender) = sender {
             ledger.accepted = sender.appended.0;
-            ledger.dead_lettered += sender.dead_lettered;
+            ledger.dead_lettered = ledger.dead_lettered.saturating_add(sender.dead_lettered);
             ledger.in_doubt = sender.in_doubt;
             ledger.redelivered = sender.redelivered;
         }

@@ -328,6 +328,8 @@ impl Supervisor {
         tracing::error!(actor = %self.name_of(actor), reason, "a process is ended for what it said");
         to.kill();
         if to.is_outside {
+            // It is no process of ours to kill. Whoever attends to it still holds its socket: that ends now.
+            to.mouth.control.end();
             self.left(peer);
             return;
         }

@@ -36,6 +36,7 @@ impl Supervisor {
             ToSupervisor::AnsweredInHand { link } => self.add_processed(peer, link, 1),
             ToSupervisor::ProcessedUntold { link, processed } => self.add_processed(peer, link, processed),
             ToSupervisor::LinkForgotten { link } => self.forgotten(peer, link),
+            ToSupervisor::LinkBroken { link } => self.link_broken(peer, link),
             ToSupervisor::BadPeer { link, reason } => self.bad_peer(peer, link, &reason),
             ToSupervisor::DeadLetters { link, receiver, reason, key, count } => {
                 let sender = self.sender_of(peer, link);

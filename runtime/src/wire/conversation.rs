@@ -83,6 +83,12 @@ impl Listener {
         self.expected.is_none()
     }
 
+    /// Whether nothing of another message has come.
+    #[cfg(feature = "fuzzing")]
+    pub fn is_at_end(&self) -> bool {
+        self.start == self.bytes.len()
+    }
+
     /// Takes in what was read.
     pub fn heard(&mut self, bytes: &[u8]) {
         if self.start == self.bytes.len() {

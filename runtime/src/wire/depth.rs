@@ -27,6 +27,9 @@ impl<T> DepthLimited<T> {
     }
 }
 
+/// Most entries of a map that are believed before they are read: so many small ones fill some pages.
+const ENTRIES: usize = 4096;
+
 #[derive(Clone, Copy)]
 struct Level {
     left: usize,
@@ -39,6 +42,13 @@ impl Level {
             Some(left) => Ok(Level { left, ..self }),
             None => Err(E::custom(format_args!("nested deeper than {} levels", self.limit))),
         }
+    }
+
+    /// How much to set aside for what claims to be so many: half as many every eight levels. Else each of 128 levels could
+    /// claim all of the body, and a short one would take a hundred times the memory of what it holds.
+    fn believed(self, claimed: Option<usize>) -> Option<usize> {
+        let halvings = u32::try_from((self.limit - self.left.min(self.limit)) / 8).unwrap_or(u32::MAX);
+        claimed.map(|claimed| claimed.checked_shr(halvings).unwrap_or_default())
     }
 
     /// The level of what is around this one.
@@ -184,7 +194,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for DepthLimited<A> {
     }
 
     fn size_hint(&self) -> Option<usize> {
-        self.inner.size_hint()
+        self.level.believed(self.inner.size_hint())
     }
 }
 
@@ -199,8 +209,9 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for DepthLimited<A> {
         self.inner.next_value_seed(self.level.of(seed))
     }
 
+    /// Postcard bounds the claim of a sequence by the bytes that are left, and not that of a map.
     fn size_hint(&self) -> Option<usize> {
-        self.inner.size_hint()
+        self.level.believed(self.inner.size_hint().map(|claimed| claimed.min(ENTRIES)))
     }
 }
 

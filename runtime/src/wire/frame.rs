@@ -277,6 +277,18 @@ pub fn peek(bytes: &[u8]) -> Option<(usize, Header)> {
     Some((u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize, header))
 }
 
+/// Where the frame begins that stands at `at`, in a row of whole frames; `at` itself between two.
+pub fn boundary_before(bytes: &[u8], at: usize) -> usize {
+    let mut start = 0;
+    while let Some((length, _)) = bytes.get(start..).and_then(peek)
+        && length > 0
+        && start + length <= at
+    {
+        start += length;
+    }
+    start
+}
+
 /// Rewrites the attempt of the frame that starts at `bytes[0]`.
 pub fn set_attempt(bytes: &mut [u8], attempt: u8) {
     if let Some(at) = bytes.get_mut(6) {

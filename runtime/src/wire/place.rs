@@ -139,7 +139,7 @@ fn base() -> PathBuf {
     }
 }
 
-fn socket_path(base: &Path, name: &str) -> Result<PathBuf, PlaceError> {
+pub(crate) fn socket_path(base: &Path, name: &str) -> Result<PathBuf, PlaceError> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let path = base.join(name).join("node.sock");
     let good = !name.is_empty() && !name.starts_with('.') && name.chars().all(fits);

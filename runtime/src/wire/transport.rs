@@ -112,6 +112,12 @@ impl ControlStream {
         )
     }
 
+    /// Ends the conversation: both sides see that nothing more will come.
+    pub fn end(&self) {
+        // It may have ended already.
+        let _ = rustix::net::shutdown(self.0.get_ref().0.as_fd(), rustix::net::Shutdown::Both);
+    }
+
     /// Waits until something fits, perhaps a little less than could be written.
     ///
     /// # Errors
@@ -264,6 +270,16 @@ pub(super) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8], flags: RecvFlag
     }
     beside.cut = received.flags.contains(rustix::net::ReturnFlags::CTRUNC);
     Ok(Received { bytes: received.bytes, beside })
+}
+
+/// Reads a control link by its descriptor.
+#[cfg(feature = "fuzzing")]
+pub fn read_control(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    into: &mut VecDeque<OwnedFd>,
+) -> io::Result<usize> {
+    control(receive(socket, buffer, RecvFlags::empty())?, into)
 }
 
 /// On a control link, where whoever has no descriptors left cannot go on.

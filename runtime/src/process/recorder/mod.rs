@@ -26,3 +26,5 @@ mod rows;
 
 pub use page::Recorder;
 pub use rows::{IncomingRow, OutgoingRow};
+#[cfg(feature = "fuzzing")]
+pub use rows::{IncomingState, OutgoingState, Scribbled};

@@ -15,7 +15,7 @@ const BYTES: usize = 1 << 20;
 pub(super) const CELLS: usize = 8;
 const ROWS: usize = BYTES / size_of::<Cells>();
 /// One row.
-pub(super) type Cells = [AtomicU64; CELLS];
+pub(crate) type Cells = [AtomicU64; CELLS];
 /// With it nobody can shorten the file, which would end whoever reads the lost part with SIGBUS.
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
@@ -97,7 +97,7 @@ impl Recorder {
     }
 
     /// The row of a slot, which is below [`Recorder::SLOTS`].
-    pub(super) fn row(&self, slot: u32) -> &Cells {
+    pub(crate) fn row(&self, slot: u32) -> &Cells {
         &self.rows()[slot as usize + 1] // Row 0 is about the process.
     }
 

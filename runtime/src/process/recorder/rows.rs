@@ -181,6 +181,20 @@ impl IncomingRow {
         self.0.store(STARTED, sequence.0);
     }
 
+    /// Seals these values, as no process would have written them.
+    #[cfg(feature = "fuzzing")]
+    pub fn write_sealed(&self, cells: [u64; 7]) {
+        for (column, value) in cells.into_iter().enumerate() {
+            if column == KEY || column == KEY_CHECK {
+                self.0.store_raw(column, value)
+            } else {
+                self.0.store(column, value)
+            }
+        }
+        let started = cells[STARTED] & VALUE;
+        self.0.store_raw(KEY_CHECK, key_check(self.0.slot, started, cells[KEY]));
+    }
+
     fn settle(&self, sequence: Sequence, processed: u64, skipped: u64) {
         self.0.store(SETTLED, (sequence.0 << 2) | ((processed & 1) << 1) | (skipped & 1));
     }
