@@ -7,6 +7,7 @@ pub mod history;
 pub mod member;
 pub mod siege;
 pub mod specimen;
+pub mod starved;
 
 pub use specimen::{Fault, Specimen};
 
