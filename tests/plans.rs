@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "plans/calls.rs"]
+mod calls;
 #[path = "plans/cuts.rs"]
 mod cuts;
 #[path = "plans/frames.rs"]

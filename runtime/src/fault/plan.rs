@@ -176,13 +176,11 @@ pub enum Call {
     WriteLink,
     /// The kernel is asked for random bytes: a capability.
     Random,
-    /// A process is reaped.
-    Reap,
 }
 
 impl Call {
     /// All of them.
-    pub const ALL: [Call; 14] = [
+    pub const ALL: [Call; 13] = [
         Call::SocketPair,
         Call::Pipe,
         Call::CreateRecorder,
@@ -196,7 +194,6 @@ impl Call {
         Call::ReadLink,
         Call::WriteLink,
         Call::Random,
-        Call::Reap,
     ];
 }
 
@@ -244,8 +241,8 @@ impl Rule {
         self
     }
 
-    /// At the n-th occasion, counted from 1 in each incarnation. Unless [`times`](Self::times) says otherwise, once for
-    /// each actor, not again in its next incarnation.
+    /// At the n-th occasion, counted from 1 in each incarnation. Unless [`times`](Self::times) says otherwise, once under
+    /// each name, not again in the next incarnation.
     pub fn nth(mut self, n: u64) -> Rule {
         self.when = When::Nth(n);
         self.times.get_or_insert(1);
@@ -264,7 +261,7 @@ impl Rule {
         self
     }
 
-    /// So often at most in each actor, all its incarnations together.
+    /// So often at most under each name, all incarnations together.
     pub fn times(mut self, times: u32) -> Rule {
         self.times = Some(times);
         self

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use super::capture_lines::{LineSplitter, Piece, RateLimit, Tail, Verdict, escape};
 pub use super::capture_printer::flush;
 use super::capture_printer::{Line, Printer, Stream, dropped_text};
+use crate::fault::{self, Call};
 
 /// How much is read at once: what a pipe holds unless someone enlarged it.
 const READ_SIZE: usize = 64 << 10;
@@ -64,6 +65,7 @@ pub fn attach(
     stdout: OwnedFd,
     stderr: OwnedFd,
 ) -> io::Result<Captured> {
+    fault::call(Call::Capture)?;
     attach_to(Printer::shared()?, &label, sink, heading, stdout, stderr)
 }
 

@@ -97,6 +97,20 @@ pub async fn wait(pid: Pid, pidfd: &AsyncFd<OwnedFd>) -> io::Result<()> {
     }
 }
 
+/// Ends a child that nobody can watch, and reaps it beside; never blocks.
+pub fn discard(pid: Pid) {
+    // The group is there unless it was ended already. The child is not reaped, so the number is still its own.
+    let _ = kill_group(pid, Signal::KILL);
+    let _ = rustix::process::kill_process(pid, Signal::KILL);
+    let reap = move || {
+        // Reaped elsewhere, or reaped here: in the end it is gone.
+        let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+    };
+    if let Err(error) = std::thread::Builder::new().name("reaper".into()).spawn(reap) {
+        tracing::error!(%error, pid = pid.as_raw_pid(), "a process that was ended stays as a zombie");
+    }
+}
+
 /// Kills what is left of the child's process group, then reaps the child; never blocks.
 ///
 /// Call it once, after [`wait`] and after reading `/proc`. Grandchildren that left the group are not reached.

@@ -2,6 +2,7 @@
 //!
 //! The supervisor makes both ends and passes them on; what travels between them it never sees.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -156,8 +157,10 @@ impl Supervisor {
         self.join_again = Some(now + JOIN_AGAIN);
         for id in std::mem::take(&mut self.unjoined) {
             // A restart of its receiver may have joined it, or it is gone.
-            if self.links.get(&id).is_some_and(|link| link.receiver.is_none()) {
-                self.join(id);
+            match self.links.get(&id).map(|link| (link.receiver, link.sender)) {
+                Some((None, _)) => self.join(id),
+                Some((Some(_), Some(sender))) => self.link_broken(sender, id),
+                _ => {}
             }
         }
         if self.unjoined.is_empty() {
@@ -175,19 +178,14 @@ impl Supervisor {
         let pair = match descriptors::socket_pair() {
             Ok(pair) => pair,
             Err(error) => {
-                // Out of descriptors: the messages wait in the outbox until there are some again.
-                if self.join_again.is_none() {
-                    tracing::error!(%error, "no sockets for a link: tried again until there are");
-                    self.join_again = Some(Instant::now() + JOIN_AGAIN);
-                }
-                self.unjoined.insert(id);
+                self.join_later(id, &error);
                 return;
             }
         };
         let Some(peer) = self.peers.get_mut(&receiver) else { return };
         let Some((slot, row)) = peer.take_slot().and_then(|s| Some((s, IncomingRow::new(&peer.page, s)?)))
         else {
-            self.say(sender, &ToPeer::LinkGone { link: id, reason: Unreachable::TooManyLinks }, &[]);
+            self.say(sender, &ToPeer::LinkGone { link: id, reason: Unreachable::TooManyLinks });
             return;
         };
         row.prepare(resume_after);
@@ -211,8 +209,7 @@ impl Supervisor {
                 tracing::warn!(link = %id, "the socket of a link has ended; it gets a new one");
                 self.pass_ends(id, pair);
             }
-            // The sender says so again as long as it lasts.
-            Err(error) => tracing::error!(%error, link = %id, "no sockets for a link whose own has ended"),
+            Err(error) => self.join_later(id, &error),
         }
     }
 
@@ -238,8 +235,21 @@ impl Supervisor {
             answers_only: link.answers_only,
         };
         let incarnation = self.peers.get(&receiver).map_or(Incarnation(0), |peer| peer.incarnation);
-        self.say(receiver, &incoming, &[ours]);
-        self.say(sender, &ToPeer::LinkUp { link: id, incarnation }, &[theirs]);
+        let said = self
+            .say_with(receiver, &incoming, vec![ours])
+            .and_then(|()| self.say_with(sender, &ToPeer::LinkUp { link: id, incarnation }, vec![theirs]));
+        if let Err(error) = said {
+            self.join_later(id, &error);
+        }
+    }
+
+    /// A link cannot be joined now, for want of descriptors: the messages wait in the outbox until there are some again.
+    fn join_later(&mut self, id: LinkId, error: &io::Error) {
+        if self.join_again.is_none() {
+            tracing::error!(%error, "no sockets for a link: tried again until there are");
+            self.join_again = Some(Instant::now() + JOIN_AGAIN);
+        }
+        self.unjoined.insert(id);
     }
 
     /// What a process was handling when it died, by its flight recorder.
@@ -272,7 +282,7 @@ impl Supervisor {
             match self.links.get(&id).and_then(|link| link.sender) {
                 Some(sender) => {
                     let report = Box::new(report.clone());
-                    self.say(sender, &ToPeer::LinkDown { link: id, told, report }, &[]);
+                    self.say(sender, &ToPeer::LinkDown { link: id, told, report });
                 }
                 // Its sender had died before: nobody is left to send the rest again.
                 None => self.settle(id),
@@ -289,7 +299,7 @@ impl Supervisor {
             match self.links.get(&id).and_then(|link| link.sender) {
                 Some(sender) => {
                     let reason = Unreachable::Ended("a program".into());
-                    self.say(sender, &ToPeer::LinkGone { link: id, reason }, &[]);
+                    self.say(sender, &ToPeer::LinkGone { link: id, reason });
                 }
                 None => self.settle(id),
             }
@@ -307,7 +317,7 @@ impl Supervisor {
             link.sender = None;
             match link.receiver {
                 Some((receiver, _)) if receiver != dead => {
-                    self.say(receiver, &ToPeer::IncomingClosed { link: id }, &[]);
+                    self.say(receiver, &ToPeer::IncomingClosed { link: id });
                 }
                 _ => self.settle(id),
             }
@@ -414,7 +424,7 @@ impl Supervisor {
             .collect();
         links.sort_unstable();
         for (link, sender) in links {
-            self.say(sender, &ToPeer::LinkGone { link, reason: reason.clone() }, &[]);
+            self.say(sender, &ToPeer::LinkGone { link, reason: reason.clone() });
         }
     }
 

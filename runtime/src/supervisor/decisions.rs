@@ -188,7 +188,7 @@ impl Supervisor {
         let Some(child) = self.actors.get_mut(&actor) else { return };
         child.asked_to_stop = true;
         if let Some(peer) = child.peer {
-            self.say(peer, &ToPeer::Stop, &[]);
+            self.say(peer, &ToPeer::Stop);
         }
     }
 
@@ -213,7 +213,7 @@ impl Supervisor {
         let escalation = Escalation { group: self.name_of(group), child: self.name_of(cause), report };
         tracing::error!("{escalation}; the program ends");
         self.end.escalated.get_or_insert(escalation);
-        self.say(self.program, &ToPeer::Stop, &[]);
+        self.say(self.program, &ToPeer::Stop);
     }
 
     fn answer_question(&mut self, ticket: Ticket, reply: Reply) {

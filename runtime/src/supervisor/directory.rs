@@ -213,7 +213,7 @@ impl Supervisor {
                     ToPeer::Membership { membership: Box::new(membership), after }
                 }
             };
-            self.say(to.peer, &said, &[]);
+            self.say(to.peer, &said);
         }
     }
 }

@@ -77,8 +77,7 @@ impl Supervisor {
             faults: None,
         };
         let peer = self.add_outside(actor, control, Arc::new(page));
-        self.say(peer, &ToPeer::Start(Box::new(ticket)), &[descriptor]);
-        Ok(())
+        self.say_with(peer, &ToPeer::Start(Box::new(ticket)), vec![descriptor])
     }
 }
 

@@ -36,7 +36,7 @@ impl Supervisor {
         }
         self.answer(peer, number, Ok(Answer::Done));
         if let Some(down) = down {
-            self.say(peer, &ToPeer::Down { down, after: None }, &[]);
+            self.say(peer, &ToPeer::Down { down, after: None });
         }
     }
 
@@ -52,7 +52,7 @@ impl Supervisor {
                 incarnation: report.incarnation,
                 exit: report.exit.clone(),
             };
-            self.say(peer, &ToPeer::Down { down, after }, &[]);
+            self.say(peer, &ToPeer::Down { down, after });
         }
     }
 

@@ -20,8 +20,8 @@ const KEPT: usize = 10_000;
 pub(super) struct Faults {
     plan: Option<Injector>,
     injected: Vec<Injection>,
-    /// How often each rule has fired in each actor.
-    fired: HashMap<(usize, ActorId), u32>,
+    /// How often each rule has fired in what has which name.
+    fired: HashMap<(usize, String), u32>,
 }
 
 impl Supervisor {
@@ -54,7 +54,7 @@ impl Supervisor {
             .filter_map(|(id, peer)| Some((*id, self.faults_of(peer.actor, peer.incarnation)?)))
             .collect();
         for (peer, faults) in told {
-            self.say(peer, &ToPeer::Faults(faults), &[]);
+            self.say(peer, &ToPeer::Faults(faults));
         }
         self.answer(peer, number, Ok(Answer::Done));
     }
@@ -63,13 +63,13 @@ impl Supervisor {
     pub(super) fn faults_of(&self, actor: ActorId, incarnation: Incarnation) -> Option<Box<Injector>> {
         let plan = self.faults.plan.as_ref()?;
         let name = if actor == ActorId::PROGRAM { fault::PROGRAM.to_owned() } else { self.name_of(actor) };
-        let fired = |rule| self.faults.fired.get(&(rule, actor)).copied().unwrap_or(0);
+        let fired = |rule| self.faults.fired.get(&(rule, name.clone())).copied().unwrap_or(0);
         Some(Box::new(plan.of(&name, incarnation, fired)))
     }
 
     /// A fault is being injected, said by whom it concerns.
     pub(super) fn injected(&mut self, peer: Option<PeerId>, injection: Box<Injection>) {
-        *self.faults.fired.entry((injection.rule, injection.actor)).or_default() += 1;
+        *self.faults.fired.entry((injection.rule, injection.name.clone())).or_default() += 1;
         if self.faults.injected.len() < KEPT {
             self.faults.injected.push((*injection).clone());
         }

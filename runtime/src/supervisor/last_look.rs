@@ -57,7 +57,7 @@ impl Supervisor {
         // From here on it counts as hung, whatever else ends it.
         child.killed_for.get_or_insert(Exit::Hung(hang));
         peer.last_look = LastLook::Asked { kill_at: now + LIMIT };
-        self.say(id, &ToPeer::DumpStack, &[]);
+        self.say(id, &ToPeer::DumpStack);
     }
 
     /// A process has said its stack, or that there is none to be had.

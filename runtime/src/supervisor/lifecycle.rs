@@ -20,7 +20,7 @@ use crate::process::child::{Limits, MARK};
 use crate::process::exit::RawExit;
 use crate::process::recorder::Recorder;
 use crate::process::spawner::{self, Order, Spawned};
-use crate::process::{descriptors, exit::Usage};
+use crate::process::{descriptors, exit, exit::Usage};
 use crate::report::{CrashReport, Exit, Verdict};
 use crate::spec::{Output, Restart};
 use crate::wire::control::{Arguments, Ticket, ToPeer};
@@ -97,7 +97,14 @@ impl Supervisor {
 
     pub(super) fn spawned(&mut self, peer: PeerId, result: io::Result<Spawned>) {
         let Some(actor) = self.peers.get(&peer).map(|peer| peer.actor) else { return };
-        let attached = result.and_then(|spawned| self.attach_process(peer, spawned.pid, spawned.pidfd));
+        let attached = result.and_then(|Spawned { pid, pidfd }| {
+            let attached = self.attach_process(peer, pid, pidfd);
+            if attached.is_err() {
+                // Nobody would see its end.
+                exit::discard(pid);
+            }
+            attached
+        });
         match attached {
             Ok(()) => {
                 let child = self.actors.get_mut(&actor);
@@ -113,7 +120,7 @@ impl Supervisor {
                         peer.kill();
                     }
                 } else if child.is_some_and(|child| child.asked_to_stop) {
-                    self.say(peer, &ToPeer::Stop, &[]);
+                    self.say(peer, &ToPeer::Stop);
                 }
             }
             Err(error) => {

@@ -24,7 +24,7 @@ use rustix::process::Signal;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-use crate::fault::Injection;
+use crate::fault::{self, Call, Injection};
 use crate::process::code_reference::Image;
 use crate::process::exit;
 use crate::process::recorder::Recorder;
@@ -296,7 +296,7 @@ impl Supervisor {
             std::process::exit(128 + number);
         }
         eprintln!("watertight: interrupted: finishing what is accepted (again to kill)");
-        self.say(self.program, &ToPeer::Stop, &[]);
+        self.say(self.program, &ToPeer::Stop);
     }
 
     /// A control link has ended that belongs to no child. If it was the program's, nobody is left to serve.
@@ -328,6 +328,12 @@ impl Supervisor {
 /// # Errors
 /// When the kernel gives no random bytes.
 fn random_capability() -> std::io::Result<Capability> {
+    // A second try: without one, whoever asks for a link would be refused it for good.
+    draw_capability().or_else(|_| draw_capability())
+}
+
+fn draw_capability() -> std::io::Result<Capability> {
+    fault::call(Call::Random)?;
     let mut bytes = [0; 16];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
     Ok(Capability(u128::from_le_bytes(bytes)))

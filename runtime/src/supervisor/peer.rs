@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::last_look::LastLook;
 use super::{Happening, KILL, Supervisor};
-use crate::fault::Injection;
+use crate::fault::{self, Call, Injection};
 use crate::process::capture::Captured;
 use crate::process::exit;
 use crate::process::recorder::Recorder;
@@ -163,25 +163,32 @@ impl Mouth {
 
 impl Supervisor {
     /// Says something to a peer: at once if its control link has room, else as soon as it has.
-    pub(super) fn say(&self, peer: PeerId, message: &impl Serialize, descriptors: &[OwnedFd]) {
-        let Some(to) = self.peers.get(&peer) else { return };
+    pub(super) fn say(&self, peer: PeerId, message: &impl Serialize) {
+        if let Err(error) = self.say_with(peer, message, Vec::new()) {
+            tracing::error!(%error, "a control message was not sent");
+        }
+    }
+
+    /// The same, with descriptors of the message itself.
+    ///
+    /// # Errors
+    /// When it does not encode, or those beside a value in it cannot be copied; nothing has been said then.
+    pub(super) fn say_with(
+        &self,
+        peer: PeerId,
+        message: &impl Serialize,
+        descriptors: Vec<OwnedFd>,
+    ) -> io::Result<()> {
+        let Some(to) = self.peers.get(&peer) else { return Ok(()) };
         let mut frame = Vec::new();
-        let beside = match conversation::append(&mut frame, message, descriptors.len()) {
-            Ok(beside) => beside,
-            Err(error) => {
-                tracing::error!(%error, actor = %to.actor, "a control message was not sent");
-                return;
-            }
-        };
-        let all = beside.iter().map(|descriptor| &**descriptor).chain(descriptors);
-        let copies = match all.map(OwnedFd::try_clone).collect() {
-            Ok(copies) => copies,
-            Err(error) => {
-                tracing::error!(%error, actor = %to.actor, "a control message was not sent");
-                return;
-            }
-        };
-        self.send_frame(peer, to, frame, copies);
+        let beside =
+            conversation::append(&mut frame, message, descriptors.len()).map_err(io::Error::other)?;
+        let copy = |one: &Arc<OwnedFd>| fault::call(Call::CopyDescriptor).and_then(|()| one.try_clone());
+        let copies: io::Result<Vec<OwnedFd>> = beside.iter().map(copy).collect();
+        let mut all = copies?;
+        all.extend(descriptors);
+        self.send_frame(peer, to, frame, all);
+        Ok(())
     }
 
     fn send_frame(&self, peer: PeerId, to: &Peer, frame: Vec<u8>, descriptors: Vec<OwnedFd>) {
@@ -258,7 +265,10 @@ impl Supervisor {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.captured = Some(Arc::new(captured));
         }
-        self.say(id, &ToPeer::Start(ticket), &[page_descriptor]);
+        if let Err(error) = self.say_with(id, &ToPeer::Start(ticket), vec![page_descriptor]) {
+            self.peers.remove(&id);
+            return Err(error);
+        }
         Ok(id)
     }
 
@@ -308,6 +318,7 @@ impl Supervisor {
 
     /// The spawner has started the peer's process: from now on its words and its exit are awaited.
     pub(super) fn attach_process(&mut self, id: PeerId, pid: Pid, pidfd: OwnedFd) -> io::Result<()> {
+        fault::call(Call::WatchExit)?;
         let watch = exit::watch(pidfd.try_clone()?)?;
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
         peer.process = Some(Process { pid, pidfd });

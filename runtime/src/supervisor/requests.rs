@@ -233,14 +233,14 @@ impl Supervisor {
     }
 
     pub(super) fn answer(&self, peer: PeerId, number: u64, answer: Result<Answer, Refusal>) {
-        self.say(peer, &ToPeer::Answer { number, answer }, &[]);
+        self.say(peer, &ToPeer::Answer { number, answer });
     }
 
     /// Every listener gets every event, in order, unless it is too slow: then it misses some.
     pub(super) fn tell_listeners(&self, event: &Event) {
         for &listener in &self.listeners {
             if self.peers.get(&listener).is_some_and(|peer| peer.mouth.takes_events()) {
-                self.say(listener, &ToPeer::Event(Box::new(event.clone())), &[]);
+                self.say(listener, &ToPeer::Event(Box::new(event.clone())));
             } else {
                 tracing::warn!("an event was dropped: its listener is too slow");
             }

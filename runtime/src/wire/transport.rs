@@ -71,6 +71,7 @@ impl ControlStream {
     /// # Errors
     /// When it cannot be registered with the runtime.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        fault::call(Call::WatchControl)?;
         rustix::io::ioctl_fionbio(&socket, true)?;
         Ok(ControlStream(register(Registered(BlockingStream::from(socket)), Interest::READABLE)?))
     }
@@ -410,6 +411,7 @@ impl DataSocket {
     /// # Errors
     /// When no descriptor is to be had.
     pub fn watch_room(&self) -> io::Result<Room> {
+        fault::call(Call::WatchRoom)?;
         Room::watch(self.0.as_fd())
     }
 }

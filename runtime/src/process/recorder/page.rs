@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
+use crate::fault::{self, Call};
+
 /// The size of the file. Only what is touched takes memory, 4 KiB (64 rows) at a time.
 const BYTES: usize = 1 << 20;
 /// Eight cells fill a cache line, so no two links ever wait for each other's.
@@ -49,6 +51,7 @@ impl Recorder {
     ///
     /// When descriptors or memory have run out.
     pub fn create() -> io::Result<(Recorder, OwnedFd)> {
+        fault::call(Call::CreateRecorder)?;
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = rustix::fs::memfd_create("watertight-recorder", flags)?;
         rustix::fs::ftruncate(&file, BYTES as u64)?;
@@ -64,6 +67,7 @@ impl Recorder {
     ///
     /// [`io::ErrorKind::InvalidData`] when the descriptor is anything but a recorder that can never change its size.
     pub fn open(file: OwnedFd) -> io::Result<Recorder> {
+        fault::call(Call::OpenRecorder)?;
         let not_a_recorder = |what| io::Error::new(io::ErrorKind::InvalidData, what);
         // Only memory files have seals, so this is also the check that it is one.
         let seals = rustix::fs::fcntl_get_seals(&file)
