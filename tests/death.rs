@@ -207,6 +207,17 @@ fn neither_secrets_of_the_environment_nor_stray_descriptors_reach_an_actor() {
 }
 
 #[test]
+fn a_link_for_which_there_were_no_descriptors_is_made_when_there_are_some_again() {
+    let mut program = Doomed::start(doomed());
+    program.say("spawn");
+    assert_ne!(program.say("starve"), "0 taken");
+    assert_eq!(program.say("try 0"), "no reply by the deadline");
+    assert_eq!(program.say("feed"), "fed");
+    // What was tried had a deadline: it is not handled any more.
+    assert_eq!(program.say("add 0"), "1");
+}
+
+#[test]
 fn a_name_is_free_again_before_its_end_is_seen() {
     watertight::test(async |sys| {
         let mut events = sys.events().await?;

@@ -6,6 +6,7 @@ pub mod doomed;
 pub mod history;
 pub mod member;
 pub mod specimen;
+pub mod starved;
 
 pub use specimen::{Fault, Specimen};
 

@@ -2,6 +2,8 @@
 //!
 //! The supervisor makes both ends and passes them on; what travels between them it never sees.
 
+use std::time::{Duration, Instant};
+
 use super::peer::PeerId;
 use super::{Supervisor, random_capability};
 use crate::error::Unreachable;
@@ -13,6 +15,10 @@ use crate::report::{CrashReport, InHandMessage};
 use crate::spec::Window;
 use crate::wire::control::{Answer, Refusal, ToPeer, Told};
 use crate::wire::ids::{ActorId, Capability, Incarnation, LinkId, RawAddress, Sequence};
+
+/// How soon a link for which there were no descriptors is tried again: soon for whoever waits for it, and seldom enough
+/// to cost nothing while there are none.
+const JOIN_AGAIN: Duration = Duration::from_millis(100);
 
 /// One link: everything that one incarnation of a sender sends to one receiver.
 pub(super) struct Link {
@@ -141,6 +147,23 @@ impl Supervisor {
         }
     }
 
+    /// Joins links for which there were no descriptors, if it is time; what has still none waits on.
+    pub(super) fn join_overdue(&mut self, now: Instant) {
+        if self.join_again.is_none_or(|due| due > now) {
+            return;
+        }
+        self.join_again = Some(now + JOIN_AGAIN);
+        for id in std::mem::take(&mut self.unjoined) {
+            // A restart of its receiver may have joined it, or it is gone.
+            if self.links.get(&id).is_some_and(|link| link.receiver.is_none()) {
+                self.join(id);
+            }
+        }
+        if self.unjoined.is_empty() {
+            self.join_again = None;
+        }
+    }
+
     /// Makes a socketpair and passes its ends to sender and receiver, if the receiver is there.
     fn join(&mut self, id: LinkId) {
         let Some(link) = self.links.get(&id) else { return };
@@ -159,8 +182,12 @@ impl Supervisor {
         let pair = match descriptors::socket_pair() {
             Ok(pair) => pair,
             Err(error) => {
-                // Out of descriptors: the messages wait in the outbox, and the next restart tries again.
-                tracing::error!(%error, "no sockets for a link");
+                // Out of descriptors: the messages wait in the outbox until there are some again.
+                if self.join_again.is_none() {
+                    tracing::error!(%error, "no sockets for a link: tried again until there are");
+                    self.join_again = Some(Instant::now() + JOIN_AGAIN);
+                }
+                self.unjoined.insert(id);
                 return;
             }
         };

@@ -14,7 +14,7 @@
 //! - [`requests`]: answers. [`door`]: programs that attach from outside.
 //! - [`hang`]: whether an actor hangs. [`last_look`]: its stack, before it is killed for it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -143,6 +143,9 @@ struct Supervisor {
     program: PeerId,
     links: HashMap<LinkId, Link>,
     last_link: u64,
+    /// Links that wait for descriptors, and when they are tried again.
+    unjoined: BTreeSet<LinkId>,
+    join_again: Option<Instant>,
     listeners: Vec<PeerId>,
     /// Where programs attach, if this system listens.
     place: Option<Place>,
@@ -178,7 +181,11 @@ pub(crate) fn run(begin: Begin) -> std::io::Result<End> {
             // Before sleeping: the runtime's timers have steps of a millisecond, and a restart at once is due now.
             supervisor.act_on_timers();
             supervisor.end_overdue_waits(Instant::now());
-            let due = [supervisor.tree.due(), supervisor.waiters.next()].into_iter().flatten().min();
+            supervisor.join_overdue(Instant::now());
+            let due = [supervisor.tree.due(), supervisor.waiters.next(), supervisor.join_again]
+                .into_iter()
+                .flatten()
+                .min();
             let due = due.map(tokio::time::Instant::from_std);
             let far = tokio::time::Instant::now() + Duration::from_secs(3600);
             let due = due.map_or(far, |due| due.min(far));
@@ -238,6 +245,8 @@ impl Supervisor {
             program: PeerId(0),
             links: HashMap::new(),
             last_link: 0,
+            unjoined: BTreeSet::new(),
+            join_again: None,
             listeners: Vec::new(),
             place: None,
             groups: HashMap::new(),

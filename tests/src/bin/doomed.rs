@@ -3,15 +3,18 @@
 
 use std::io::{BufRead, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use watertight::prelude::*;
 use watertight::{Output, Restart};
 use watertight_tests::specimen::{Add, Commit, Environment, OpenFiles, Setup};
+use watertight_tests::starved::Starved;
 use watertight_tests::{Fault, Specimen};
 
 fn main() -> ExitCode {
     watertight::run(async |sys: System| {
         let mut actors: Vec<Address<Specimen>> = Vec::new();
+        let mut starved = None;
         for line in std::io::stdin().lock().lines() {
             let line = line?;
             let answer = match line.split_once(' ').unwrap_or((&line, "")) {
@@ -40,6 +43,19 @@ fn main() -> ExitCode {
                     format!("{}", crashed.is_err())
                 }
                 ("add", at) => pick(&actors, at)?.ask(Add(1)).await?.to_string(),
+                // No descriptor is left; then there are some again.
+                ("starve", _) => {
+                    let all = starved.insert(Starved::begin()?);
+                    format!("{} taken", all.take())
+                }
+                ("feed", _) => {
+                    starved = None;
+                    "fed".into()
+                }
+                ("try", at) => {
+                    let tried = pick(&actors, at)?.ask(Add(1)).deadline(Duration::from_millis(300)).await;
+                    tried.map_or_else(|error| error.to_string(), |sum| sum.to_string())
+                }
                 ("environment", at) => pick(&actors, at)?.ask(Environment).await?.join(" "),
                 ("files", at) => pick(&actors, at)?.ask(OpenFiles).await?.join(" "),
                 ("end", _) => return Ok(()),
