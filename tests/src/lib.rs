@@ -5,6 +5,7 @@
 pub mod doomed;
 pub mod history;
 pub mod member;
+pub mod reliability;
 pub mod siege;
 pub mod specimen;
 pub mod starved;

@@ -1,42 +1,41 @@
-//! A process that has no descriptor left, until it is let go.
-
-use std::fs::File;
+//! A process that may open nothing more, until it is let go.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Holds every descriptor that this process may have; dropped, it gives them back, and the limit that there was.
+/// Keeps this process from opening descriptors; dropped, it gives back the limit that there was.
 pub struct Starved {
-    held: Vec<File>,
     before: Rlimit,
 }
 
 impl Starved {
-    /// Lets this process have hardly more descriptors than it has, and takes those.
+    /// Lets this process have no descriptor more than it has, not even in the place of one that it closes.
     ///
     /// # Errors
     /// When the kernel refuses the limit.
     pub fn begin() -> std::io::Result<Starved> {
-        let before = getrlimit(Resource::Nofile);
-        let highest = std::fs::read_dir("/proc/self/fd")?
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u64>().ok())
-            .max()
-            .unwrap_or(0);
-        setrlimit(Resource::Nofile, Rlimit { current: Some(highest + 7), maximum: before.maximum })?;
-        let mut starved = Starved { held: Vec::new(), before };
-        starved.take();
-        Ok(starved)
+        Starved::up_to(0)
     }
 
-    /// Takes what has become free since; how many are held.
-    pub fn take(&mut self) -> usize {
-        self.held.extend(std::iter::from_fn(|| File::open("/dev/null").ok()));
-        self.held.len()
+    /// Lets this process have so few descriptors more than it has, and those that it closes.
+    ///
+    /// # Errors
+    /// When the kernel refuses the limit.
+    pub fn with(few: u64) -> std::io::Result<Starved> {
+        let numbers = std::fs::read_dir("/proc/self/fd")?
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u64>().ok());
+        // The last of them is the listing's own.
+        Starved::up_to(numbers.max().unwrap_or(0) + few)
+    }
+
+    fn up_to(number: u64) -> std::io::Result<Starved> {
+        let before = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(number), maximum: before.maximum })?;
+        Ok(Starved { before })
     }
 }
 
 impl Drop for Starved {
     fn drop(&mut self) {
-        self.held.clear();
         // It was the limit before, so it may be again; were it refused, whoever waits for descriptors would say so.
         let _ = setrlimit(Resource::Nofile, self.before);
     }
