@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::process::code_reference::{Entry, Image};
 use crate::process::recorder::Recorder;
-use crate::process::{capture, child};
+use crate::process::{capture, child, sandbox};
+use crate::profile::Confinement;
 use crate::wire::control::{Ticket, ToPeer, ToSupervisor};
 use crate::wire::conversation::{self, Listener};
 use crate::wire::hello::{Hello, Role};
@@ -23,6 +24,8 @@ pub(crate) struct Start {
     /// What has been read of the control conversation beyond the ticket.
     pub(crate) listener: Listener,
     pub(crate) recorder: Recorder,
+    /// How this process has shut itself in.
+    pub(crate) confinement: Confinement,
 }
 
 /// Exit code of a child that could not become an actor; `EX_SOFTWARE` of sysexits.
@@ -58,30 +61,57 @@ fn begin() -> Result<(&'static Entry<Main>, Start), String> {
     if ticket.heading {
         println!("{}", capture::HEADING_END);
     }
-    let refuse = |error: String| {
-        say_failed(&control, &ticket, &error);
-        error
-    };
-    let prepare = || -> Result<_, String> {
-        attempt("bind to the supervisor's life", child::die_with_parent(ticket.parent_process))?;
-        // A test harness has threads; elsewhere one more means that something ran before `run`, and limits that are set
-        // per thread would miss it.
-        if !ticket.heading && attempt("count its threads", child::thread_count())? > 1 {
-            return Err(
-                "other threads were running already: `watertight::run` must be the first statement of `main`"
-                    .into(),
-            );
+    match prepare(&ticket, page) {
+        Ok((entry, recorder, confinement)) => {
+            Ok((entry, Start { ticket, control, listener, recorder, confinement }))
         }
-        let image = attempt("look at its own executable", Image::of_this_process())?;
-        attempt("run this executable", ticket.image.check(&image))?;
-        let code = ticket.code.ok_or("its ticket names no code")?;
-        let entry = attempt("find its code", code.resolve::<Main>())?;
-        attempt("limit itself", child::harden(&ticket.limits))?;
-        let recorder = attempt("map its flight recorder", Recorder::open(page))?;
-        Ok((entry, recorder))
-    };
-    let (entry, recorder) = prepare().map_err(refuse)?;
-    Ok((entry, Start { ticket, control, listener, recorder }))
+        Err(refused) => {
+            let (message, error) = refused.said();
+            say(&control, &ticket, &message);
+            Err(error)
+        }
+    }
+}
+
+/// Why a process does not become its actor.
+enum Refused {
+    Failed(String),
+    Unconfined(String),
+}
+
+impl From<String> for Refused {
+    fn from(error: String) -> Self {
+        Refused::Failed(error)
+    }
+}
+
+impl Refused {
+    fn said(self) -> (ToSupervisor, String) {
+        match self {
+            Refused::Failed(error) => (ToSupervisor::StartFailed { error: error.clone() }, error),
+            Refused::Unconfined(reason) => (ToSupervisor::Unconfined { reason: reason.clone() }, reason),
+        }
+    }
+}
+
+fn prepare(ticket: &Ticket, page: OwnedFd) -> Result<(&'static Entry<Main>, Recorder, Confinement), Refused> {
+    attempt("bind to the supervisor's life", child::die_with_parent(ticket.parent_process))?;
+    // A test harness has threads; elsewhere one more means that something ran before `run`, and limits that are set
+    // per thread would miss it.
+    let single = attempt("count its threads", child::thread_count())? == 1;
+    if !ticket.heading && !single {
+        let error =
+            "other threads were running already: `watertight::run` must be the first statement of `main`";
+        return Err(error.to_owned().into());
+    }
+    let image = attempt("look at its own executable", Image::of_this_process())?;
+    attempt("run this executable", ticket.image.check(&image))?;
+    let code = ticket.code.ok_or_else(|| "its ticket names no code".to_owned())?;
+    let entry = attempt("find its code", code.resolve::<Main>())?;
+    attempt("limit itself", child::harden(&ticket.limits))?;
+    let recorder = attempt("map its flight recorder", Recorder::open(page))?;
+    let confinement = sandbox::confine(&ticket.profile, single).map_err(Refused::Unconfined)?;
+    Ok((entry, recorder, confinement))
 }
 
 fn read_ticket(control: &BlockingControl, listener: &mut Listener) -> Result<(Ticket, OwnedFd), String> {
@@ -104,11 +134,10 @@ fn read_ticket(control: &BlockingControl, listener: &mut Listener) -> Result<(Ti
     }
 }
 
-fn say_failed(control: &BlockingControl, ticket: &Ticket, error: &str) {
+fn say(control: &BlockingControl, ticket: &Ticket, message: &ToSupervisor) {
     let mut bytes = Hello { role: Role::Actor, system: ticket.system }.encode().to_vec();
-    let failed = ToSupervisor::StartFailed { error: error.to_owned() };
     // If neither encoding nor writing works, standard error and the exit code still tell.
-    if conversation::append(&mut bytes, &failed, 0).is_ok() {
+    if conversation::append(&mut bytes, message, 0).is_ok() {
         let _ = control.write_all(&bytes);
     }
 }

@@ -26,6 +26,7 @@ use crate::node::turn::Turn;
 use crate::node::{Identity, InLink, LinkError, Node, call};
 use crate::process::child;
 use crate::process::recorder::Recorder;
+use crate::profile::Confinement;
 use crate::wire::codec::{self, DecodeError};
 use crate::wire::control::{Arguments, Ticket, ToSupervisor};
 use crate::wire::conversation::Listener;
@@ -45,7 +46,12 @@ const SETTLE: Duration = Duration::from_secs(2);
 pub(crate) fn run_actor<A: Actor>(start: Start) {
     logging::start();
     let recorder = Arc::new(start.recorder);
-    let start = Ready { ticket: start.ticket, control: start.control, listener: start.listener };
+    let start = Ready {
+        ticket: start.ticket,
+        control: start.control,
+        listener: start.listener,
+        confinement: start.confinement,
+    };
     let runtime = match runtime(&recorder) {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -61,6 +67,7 @@ struct Ready {
     ticket: Ticket,
     control: BlockingControl,
     listener: Listener,
+    confinement: Confinement,
 }
 
 fn runtime(recorder: &Arc<Recorder>) -> std::io::Result<tokio::runtime::Runtime> {
@@ -132,7 +139,7 @@ async fn live<A: Actor>(start: Ready, recorder: Arc<Recorder>, turn: &Arc<Turn>)
         }
     };
     let protocol = A::Messages::names().into_iter().map(|(key, name)| (key, name.to_owned())).collect();
-    node.say(&ToSupervisor::Ready { protocol, info: cx.info.take() });
+    node.say(&ToSupervisor::Ready { protocol, info: cx.info.take(), confinement: start.confinement });
     let mailbox = Mailbox::new(Arc::clone(&node), arriving, A::Messages::DESCRIPTORS);
     let finished = serve(&mut actor, &mut cx, mailbox).await;
     actor.stopped(&mut cx).await;

@@ -11,7 +11,7 @@
 //! - [`administer`]: groups, and what people ask of the tree. [`fate`]: monitors and links.
 //! - [`broker`]: links between processes, and the ledger.
 //! - [`directory`]: names and process groups; [`names`], [`waiters`] and [`process_groups`] keep the books.
-//! - [`requests`]: answers. [`door`]: programs that attach from outside.
+//! - [`requests`]: answers. [`confined`]: what sandboxed actors may ask. [`door`]: programs that attach from outside.
 //! - [`hang`]: whether an actor hangs. [`last_look`]: its stack, before it is killed for it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -26,6 +26,7 @@ use tokio::sync::mpsc;
 
 use crate::process::code_reference::Image;
 use crate::process::exit;
+use crate::process::orphans::{self, Orphans};
 use crate::process::recorder::Recorder;
 use crate::report::CrashReport;
 use crate::wire::control::{ToPeer, ToSupervisor};
@@ -36,6 +37,7 @@ use crate::wire::transport::ControlStream;
 mod administer;
 mod broker;
 mod classify;
+mod confined;
 mod decisions;
 mod directory;
 mod door;
@@ -148,6 +150,8 @@ struct Supervisor {
     place: Option<Place>,
     /// Every group that there is.
     groups: HashMap<ActorId, administer::Group>,
+    /// What ended actors have left behind.
+    orphans: Orphans,
     tree: Tree,
     decisions: decisions::Decisions,
     /// Of exits about which the tree has not decided yet.
@@ -170,6 +174,9 @@ pub(crate) fn run(begin: Begin) -> std::io::Result<End> {
         let (programs, mut questions) = mpsc::channel(WAITING);
         if begin.launch.signals {
             watch_signals(&happenings)?;
+        }
+        if let Err(error) = orphans::adopt() {
+            tracing::warn!(%error, "what leaves an actor's process group will not be found");
         }
         let mut supervisor = Supervisor::new(begin, happenings, programs, spawned)?;
         let mut look = tokio::time::interval(supervisor.look_period());
@@ -197,6 +204,7 @@ pub(crate) fn run(begin: Begin) -> std::io::Result<End> {
                 }
             }
         }
+        supervisor.orphans.finish();
         Ok(supervisor.end)
     })
 }
@@ -241,6 +249,7 @@ impl Supervisor {
             listeners: Vec::new(),
             place: None,
             groups: HashMap::new(),
+            orphans: Orphans::default(),
             tree: Tree::new(spawn_cap(), random_seed(), Instant::now()),
             decisions: decisions::Decisions::default(),
             reports: HashMap::new(),

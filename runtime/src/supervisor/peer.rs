@@ -47,6 +47,7 @@ pub(super) struct Peer {
     pub(super) goodbye: Option<bool>,
     pub(super) start_failed: Option<String>,
     pub(super) declined: Option<String>,
+    pub(super) unconfined: Option<String>,
     pub(super) last_look: LastLook,
 }
 
@@ -291,6 +292,7 @@ impl Supervisor {
             goodbye: None,
             start_failed: None,
             declined: None,
+            unconfined: None,
             last_look: LastLook::default(),
         };
         // The hello of a child goes out with its ticket; the program's now.
