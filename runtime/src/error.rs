@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::harmless::SetIn;
 use crate::report::CrashReport;
 use crate::spec::{NAME_LIMIT, SpecError};
 
@@ -187,7 +188,7 @@ impl<M> fmt::Debug for TellError<M> {
 #[non_exhaustive]
 pub enum AskError {
     /// The handler returned this error. It is a reply: the actor is well.
-    #[error("{0}")]
+    #[error("{}", SetIn(&.0.to_string()))]
     Failed(Error),
     /// No reply by the deadline.
     #[error("no reply by the deadline")]
@@ -221,7 +222,7 @@ pub enum AskError {
     #[error("the actor does not know the message {0}")]
     Incompatible(&'static str),
     /// The actor could not read the message.
-    #[error("the actor could not read the message: {0}")]
+    #[error("the actor could not read the message: {}", SetIn(.0))]
     Undecodable(String),
     /// The reply could not be read here.
     #[error("the reply could not be read: {0}")]
@@ -291,7 +292,7 @@ pub enum SpawnError {
     #[error("the arguments do not encode: {0}")]
     Arguments(String),
     /// Its `start` said that there is nothing to run, and why.
-    #[error("it declined to start: {0}")]
+    #[error("it declined to start: {}", SetIn(.0))]
     Declined(String),
     /// The actor that it would stand under is being stopped.
     #[error("what it would stand under is being stopped")]

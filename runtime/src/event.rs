@@ -9,6 +9,7 @@ use crate::actor::Actor;
 use crate::address::Address;
 use crate::fault::Injection;
 use crate::message::Protocol;
+use crate::profile::Confinement;
 use crate::report::{CrashReport, Exit, Verdict};
 pub use crate::wire::control::DeadLetterReason;
 use crate::wire::ids::{ActorId, Incarnation, MessageKey, RawAddress};
@@ -200,6 +201,8 @@ pub struct ActorInfo {
     pub group: Option<String>,
     /// What its `start` has made known with [`Context::announce`](crate::Context::announce), encoded.
     pub start_info: Option<Vec<u8>>,
+    /// How its process is shut in, while it runs.
+    pub confinement: Option<Confinement>,
 }
 
 impl ActorInfo {

@@ -81,7 +81,7 @@ pub struct Group {
 
 #[derive(Clone, Debug)]
 enum Member {
-    Actor(Result<SpawnRequest, SpawnError>),
+    Actor(Box<Result<SpawnRequest, SpawnError>>),
     Group(Group),
 }
 
@@ -104,7 +104,7 @@ impl Group {
     pub fn dynamic<A: Actor>(name: impl Into<String>, template: Spec<A>) -> Self {
         let mut group = Group::new(name);
         let template = system::request_of(template);
-        group.children.push(Member::Actor(template));
+        group.children.push(Member::Actor(Box::new(template)));
         group.options.template = Some(());
         group
     }
@@ -151,7 +151,7 @@ impl Group {
 
     /// Its next child. It will be found by the group's name, a slash and its own.
     pub fn child<A: Actor>(mut self, spec: Spec<A>) -> Self {
-        self.children.push(Member::Actor(system::request_of(spec)));
+        self.children.push(Member::Actor(Box::new(system::request_of(spec))));
         self
     }
 
@@ -195,9 +195,9 @@ impl Group {
         for member in self.children {
             match member {
                 Member::Actor(request) => {
-                    let name = request.as_ref().ok().and_then(|request| request.name.clone());
+                    let name = (*request).as_ref().ok().and_then(|request| request.name.clone());
                     let path = format!("{path}/{}", name.as_deref().unwrap_or("?"));
-                    let request = match request {
+                    let request = match *request {
                         Ok(request) => request,
                         Err(error) => {
                             return Err(AdministrationError::Start { path, error: Box::new(error) });

@@ -63,6 +63,7 @@ pub mod function_process;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod group;
+mod harmless;
 mod host;
 pub mod ledger;
 mod logging;
@@ -72,6 +73,7 @@ mod names;
 mod node;
 pub mod pool;
 mod process;
+mod profile;
 mod program;
 pub mod reply;
 pub mod report;
@@ -106,8 +108,8 @@ pub use pool::Pool;
 pub use reply::ReplyTo;
 pub use report::{CrashReport, Exit};
 pub use sender::SenderEnded;
-pub use spec::{Backoff, Intensity, Output, Restart, Shutdown, Spec};
-pub use system::{Events, System, attach, run, test};
+pub use spec::{Backoff, Confinement, Intensity, Output, Profile, Restart, Sandbox, Shutdown, Spec};
+pub use system::{Events, System, attach, hide_program, run, test};
 pub use watertight_macros::{data, message};
 pub use wire::ids::{ActorId, Incarnation, Sequence};
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Injection;
+use crate::harmless::{self, SetIn};
 pub use crate::process::exit::Usage;
 use crate::process::exit::signal_name;
 use crate::wire::ids::{ActorId, Incarnation, Sequence};
@@ -32,6 +33,12 @@ pub enum Exit {
     OutOfMemory,
     /// It overflowed a stack.
     StackOverflow,
+    /// It had used all its processor time.
+    CpuTime,
+    /// It would have made a file larger than it may.
+    FileSize,
+    /// It could not be shut in as its spec asks, and says why; no code of its own has run.
+    Unconfined(String),
     /// It made no progress for its hang limit; the supervisor killed it.
     Hung(Hang),
     /// It did not stop within its grace; the supervisor killed it.
@@ -73,13 +80,18 @@ impl fmt::Display for Exit {
         match self {
             Exit::Stopped => f.write_str("stopped"),
             Exit::Finished => f.write_str("finished"),
-            Exit::StartFailed(e) => write!(f, "start failed: {e}"),
+            Exit::StartFailed(e) => write!(f, "start failed: {}", SetIn(e)),
             Exit::StartDeadline => f.write_str("start did not return by its deadline"),
             Exit::Code(code) => write!(f, "exit code {code} without a goodbye"),
             Exit::Signal(number) => f.write_str(signal_name(*number)),
-            Exit::Panicked(message) => write!(f, "panic: {message}"),
+            Exit::Panicked(message) => write!(f, "panic: {}", SetIn(message)),
             Exit::OutOfMemory => f.write_str("out of memory"),
             Exit::StackOverflow => f.write_str("stack overflow"),
+            Exit::CpuTime => f.write_str("used all its processor time (SIGXCPU)"),
+            Exit::FileSize => f.write_str("a file larger than it may make (SIGXFSZ)"),
+            Exit::Unconfined(reason) => {
+                write!(f, "cannot be shut in as its spec asks: {}", SetIn(reason))
+            }
             Exit::Hung(Hang::NoProgress) => f.write_str("hung: no progress"),
             Exit::Hung(Hang::StoppedBySignal(number)) => {
                 write!(f, "hung: stopped by {}", signal_name(*number))
@@ -87,10 +99,10 @@ impl fmt::Display for Exit {
             Exit::Hung(Hang::Waiting) => f.write_str("hung: its handler waited too long"),
             Exit::StopDeadline => f.write_str("killed: did not stop within its grace"),
             Exit::Killed => f.write_str("killed on request"),
-            Exit::Declined(reason) => write!(f, "declined to start: {reason}"),
+            Exit::Declined(reason) => write!(f, "declined to start: {}", SetIn(reason)),
             Exit::Linked(name) => write!(f, "killed: it was linked to {name}, which has ended"),
             Exit::Escalated(name) => write!(f, "killed: a group under it was given up because of {name}"),
-            Exit::BadPeer(reason) => write!(f, "killed: {reason}"),
+            Exit::BadPeer(reason) => write!(f, "killed: {}", SetIn(reason)),
             Exit::NotStarted(error) => write!(f, "no process: {error}"),
         }
     }
@@ -211,6 +223,18 @@ pub struct Panic {
     pub backtrace: Option<String>,
 }
 
+impl Panic {
+    /// What a dying process said of itself, as it may be shown.
+    pub(crate) fn harmless(self) -> Panic {
+        Panic {
+            message: harmless::text(&self.message, harmless::MESSAGE),
+            location: harmless::name(&self.location),
+            thread: harmless::name(&self.thread),
+            backtrace: self.backtrace.map(|trace| harmless::text(&trace, harmless::BACKTRACE)),
+        }
+    }
+}
+
 impl fmt::Display for CrashReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}#{} (pid {}): {}", self.name, self.incarnation, self.pid, self.exit)?;
@@ -224,7 +248,7 @@ impl fmt::Display for CrashReport {
         if let Some(stack) = &self.stack {
             f.write_str("\n  its thread was here, innermost first:")?;
             for line in stack.lines() {
-                write!(f, "\n  {line}")?;
+                write!(f, "\n  {}", SetIn(line))?;
             }
         }
         Ok(())

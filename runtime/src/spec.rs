@@ -8,6 +8,8 @@ use thiserror::Error;
 use crate::actor::Actor;
 pub use crate::delivery::outbox::Window;
 use crate::process::capture_lines::is_harmless;
+use crate::process::child::Limits;
+pub use crate::profile::{Confinement, Profile, Sandbox};
 
 /// When an actor that has ended is started again; OTP's words with OTP's meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,7 +115,8 @@ pub(crate) struct Options {
     pub mailbox: Window,
     pub environment: Vec<String>,
     pub redelivery: u8,
-    pub memory: Option<u64>,
+    pub limits: Limits,
+    pub profile: Profile,
     pub output: Output,
 }
 
@@ -132,7 +135,8 @@ impl Default for Options {
             mailbox: Window { messages: 8192, bytes: 1 << 20 },
             environment: Vec::new(),
             redelivery: 3,
-            memory: None,
+            limits: Limits::default(),
+            profile: Profile::Default,
             output: Output::Labelled,
         }
     }
@@ -257,8 +261,39 @@ impl<A: Actor> Spec<A> {
     /// The most private memory it may have, in bytes; beyond it, allocation fails and the process aborts. Default:
     /// no limit.
     pub fn memory(mut self, bytes: u64) -> Self {
-        self.options.memory = Some(bytes);
+        self.options.limits.memory = Some(bytes);
         self
+    }
+
+    /// The most processor time that one life of it may take, in whole seconds, of all its threads together; then it is
+    /// ended, and the exit says [`Exit::CpuTime`](crate::Exit::CpuTime). Default: no limit.
+    pub fn cpu_time(mut self, seconds: u64) -> Self {
+        self.options.limits.cpu_seconds = Some(seconds);
+        self
+    }
+
+    /// How many descriptors it may have open; what asks for more gets an error. Default: as many as the program.
+    pub fn descriptors(mut self, most: u64) -> Self {
+        self.options.limits.descriptors = Some(most);
+        self
+    }
+
+    /// The largest file that it may make, in bytes, [blobs](crate::Blob) among them; what would be larger ends it, and the
+    /// exit says [`Exit::FileSize`](crate::Exit::FileSize). Default: no limit.
+    pub fn file_size(mut self, bytes: u64) -> Self {
+        self.options.limits.file_size = Some(bytes);
+        self
+    }
+
+    /// How far its process is shut in. Default: [`Profile::Default`].
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.options.profile = profile;
+        self
+    }
+
+    /// It runs code that may be hostile: [`Profile::Sandboxed`] with the defaults of [`Sandbox`].
+    pub fn sandboxed(self) -> Self {
+        self.profile(Profile::Sandboxed(Sandbox::new()))
     }
 
     /// Where its standard output and error go. Default: [`Output::Labelled`].
@@ -309,6 +344,12 @@ pub enum SpecError {
     /// A memory limit in which no process starts.
     #[error("a memory limit of {0} bytes is less than a process needs to start ({MEMORY_LEAST})")]
     Memory(u64),
+    /// A limit on descriptors in which no process starts.
+    #[error("a limit of {0} descriptors is less than a process needs to start ({DESCRIPTORS_LEAST})")]
+    Descriptors(u64),
+    /// A file of a sandbox that is not named from the root on.
+    #[error("the path {0:?} of a sandbox is not absolute")]
+    RelativePath(String),
 }
 
 /// Longest name: what still fits a line of a listing.
@@ -319,6 +360,10 @@ const PATH_LIMIT: usize = (NAME_LIMIT + 1) * (GROUP_DEPTH + 1);
 pub(crate) const GROUP_DEPTH: usize = 16;
 /// Least memory limit: an empty actor process has about this much private memory mapped.
 pub(crate) const MEMORY_LEAST: u64 = 8 << 20;
+
+/// Least limit on descriptors: the standard streams, both ends of what wakes a runtime, the control link and its copy, the
+/// page while it is mapped, the executable while it is looked at, and a link or two.
+pub(crate) const DESCRIPTORS_LEAST: u64 = 16;
 
 /// Whether this may be a path or the name of a process group.
 pub(crate) fn is_path(path: &str) -> bool {
@@ -357,9 +402,20 @@ impl Options {
         if self.significant && self.restart == Restart::Permanent {
             return Err(SpecError::Significant);
         }
-        match self.memory {
-            Some(bytes) if bytes < MEMORY_LEAST => Err(SpecError::Memory(bytes)),
-            _ => Ok(()),
+        if self.limits.cpu_seconds == Some(0) {
+            return Err(SpecError::Zero("the processor time".to_owned()));
         }
+        match (self.limits.memory, self.limits.descriptors) {
+            (Some(bytes), _) if bytes < MEMORY_LEAST => return Err(SpecError::Memory(bytes)),
+            (_, Some(most)) if most < DESCRIPTORS_LEAST => return Err(SpecError::Descriptors(most)),
+            _ => {}
+        }
+        if let Profile::Sandboxed(sandbox) = &self.profile {
+            let mut paths = sandbox.readable.iter().chain(&sandbox.writable);
+            if let Some(path) = paths.find(|path| !path.starts_with('/')) {
+                return Err(SpecError::RelativePath(path.clone()));
+            }
+        }
+        Ok(())
     }
 }

@@ -16,6 +16,7 @@ use crate::address::{Address, IntoRaw};
 use crate::error::{Error, Result, SpawnError, SystemError, Unreachable};
 use crate::event::{ActorInfo, Event};
 use crate::fault::{Injection, Plan};
+use crate::harmless::SetIn;
 use crate::host;
 use crate::ledger::Ledger;
 use crate::logging;
@@ -66,7 +67,8 @@ where
                 ExitCode::from(ESCALATED)
             }
             (Some(Err(error)), None, None) => {
-                eprintln!("error: {error}");
+                // It may be what an actor has answered.
+                eprintln!("error: {}", SetIn(&error.to_string()));
                 ExitCode::FAILURE
             }
             _ => ExitCode::SUCCESS,
@@ -83,6 +85,18 @@ const ESCALATED: u8 = 70;
 
 /// How long a test may take: far more than any should.
 const TEST_LIMIT: Duration = Duration::from_secs(120);
+
+/// Keeps others of the same user from reading this program's memory, environment and descriptors, actors without a
+/// sandbox among them. For the program itself, as the first thing in the closure that is given to [`run`].
+///
+/// It costs what such reading is good for: there are no core files of it, and a debugger or profiler that is attached
+/// later needs privileges. It cannot stop a process of the same user from sending it signals.
+///
+/// # Errors
+/// When the kernel refuses, which it does not unless a sandbox makes it.
+pub fn hide_program() -> std::io::Result<()> {
+    child::hide()
+}
 
 /// Runs a test with actors, inside any `#[test]`; panics if `body` returns an error or takes longer than two minutes.
 ///

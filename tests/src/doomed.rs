@@ -18,13 +18,13 @@ impl Doomed {
     }
 
     pub fn start_with(path: &std::path::Path, environment: &[(&str, &std::ffi::OsStr)]) -> Doomed {
-        let mut child = Command::new(path)
-            .envs(environment.iter().copied())
-            .env("WATERTIGHT_TEST_SECRET", "canary")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(path);
+        command.envs(environment.iter().copied()).env("WATERTIGHT_TEST_SECRET", "canary");
+        Doomed::run(command)
+    }
+
+    pub fn run(mut command: Command) -> Doomed {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let input = child.stdin.take().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         Doomed { child, input, output }
@@ -36,6 +36,14 @@ impl Doomed {
         self.output.read_line(&mut line).unwrap();
         assert!(!line.is_empty(), "the program ended at {command:?}");
         line.trim_end().to_owned()
+    }
+}
+
+impl Doomed {
+    /// Lets the program end as it should, and waits until it has.
+    pub fn end(&mut self) {
+        writeln!(self.input, "end").unwrap();
+        assert!(self.child.wait().unwrap().success());
     }
 }
 

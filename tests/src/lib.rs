@@ -2,8 +2,11 @@
 
 #![allow(missing_docs)]
 
+pub mod attack;
+pub mod confined;
 pub mod doomed;
 pub mod history;
+pub mod loud;
 pub mod member;
 pub mod reliability;
 pub mod siege;
@@ -19,6 +22,10 @@ pub struct WritingActors;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/shared.md")]
 pub struct Shared;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/security.md")]
+pub struct Security;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -10,6 +10,7 @@ pub use super::outsider::Outsider;
 pub use super::reader::{Read, Reader};
 use crate::event::Down;
 use crate::process::child::Limits;
+use crate::profile::{Confinement, Profile};
 use crate::report::{Exit, Panic};
 use crate::spec::Window;
 use crate::wire::codec;
@@ -70,7 +71,14 @@ pub fn words() -> Frames {
     let receiver = ActorId(1);
     let (key, reason) = (MessageKey(7), DeadLetterReason::InDoubt);
     [
-        ("ready", ToSupervisor::Ready { protocol: vec![(key, text())], info: Some(vec![1, 2, 3]) }),
+        (
+            "ready",
+            ToSupervisor::Ready {
+                protocol: vec![(key, text())],
+                info: Some(vec![1, 2, 3]),
+                confinement: Confinement::default(),
+            },
+        ),
         ("start-failed", ToSupervisor::StartFailed { error: text() }),
         ("declined", ToSupervisor::Declined { reason: text() }),
         ("panicked", ToSupervisor::Panicked(panic)),
@@ -105,7 +113,8 @@ pub fn tickets() -> Frames {
         code: Some(remade(&(4096_i64, 7_u64))),
         arguments: remade(&(vec![1_u8, 2, 3], Vec::<u8>::new())),
         protocol: 7,
-        limits: Limits { memory: Some(1 << 30), descriptors: None },
+        profile: Profile::Default,
+        limits: Limits { memory: Some(1 << 30), ..Limits::default() },
         faults: None,
     };
     let outside = Ticket {
@@ -114,6 +123,7 @@ pub fn tickets() -> Frames {
         name: name(),
         image: ticket.image.clone(),
         faults: None,
+        profile: Profile::Default,
         ..ticket
     };
     let granted = Answer::Link { link, slot: 1, window, redelivery: 3 };

@@ -9,7 +9,8 @@ use crate::fault::here::Who;
 use crate::fault::{self, Cut};
 use crate::process::code_reference::{Entry, Image};
 use crate::process::recorder::Recorder;
-use crate::process::{capture, child};
+use crate::process::{capture, child, sandbox};
+use crate::profile::Confinement;
 use crate::wire::control::{Ticket, ToPeer, ToSupervisor};
 use crate::wire::conversation::{self, Listener};
 use crate::wire::hello::{Hello, Role};
@@ -28,6 +29,8 @@ pub(crate) struct Start {
     pub(crate) recorder: Recorder,
     /// Whether it has introduced itself already.
     pub(crate) introduced: bool,
+    /// How this process has shut itself in.
+    pub(crate) confinement: Confinement,
 }
 
 /// Exit code of a child that could not become an actor; `EX_SOFTWARE` of sysexits.
@@ -65,28 +68,57 @@ fn begin() -> Result<(&'static Entry<Main>, Start), String> {
     }
     let introduced = attempt("take up its fault plan", take_faults(&control, &mut ticket))?;
     fault::at(Cut::Handshake);
-    let prepare = || -> Result<_, String> {
-        attempt("bind to the supervisor's life", child::die_with_parent(ticket.parent_process))?;
-        // A test harness has threads; elsewhere one more means that something ran before `run`, and limits that are set
-        // per thread would miss it.
-        if !ticket.heading && attempt("count its threads", child::thread_count())? > 1 {
-            return Err(
-                "other threads were running already: `watertight::run` must be the first statement of `main`"
-                    .into(),
-            );
+    match prepare(&ticket, page) {
+        Ok((entry, recorder, confinement)) => {
+            Ok((entry, Start { ticket, control, listener, recorder, introduced, confinement }))
         }
-        let image = attempt("look at its own executable", Image::of_this_process())?;
-        attempt("run this executable", ticket.image.check(&image))?;
-        let code = ticket.code.ok_or("its ticket names no code")?;
-        let entry = attempt("find its code", code.resolve::<Main>())?;
-        attempt("limit itself", child::harden(&ticket.limits))?;
-        let recorder = attempt("map its flight recorder", Recorder::open(page))?;
-        Ok((entry, recorder))
-    };
-    let (entry, recorder) = prepare().inspect_err(|error| {
-        say_failed(&control, &ticket, introduced, error);
-    })?;
-    Ok((entry, Start { ticket, control, listener, recorder, introduced }))
+        Err(refused) => {
+            let (message, error) = refused.said();
+            say(&control, &ticket, introduced, &message);
+            Err(error)
+        }
+    }
+}
+
+/// Why a process does not become its actor.
+enum Refused {
+    Failed(String),
+    Unconfined(String),
+}
+
+impl From<String> for Refused {
+    fn from(error: String) -> Self {
+        Refused::Failed(error)
+    }
+}
+
+impl Refused {
+    fn said(self) -> (ToSupervisor, String) {
+        match self {
+            Refused::Failed(error) => (ToSupervisor::StartFailed { error: error.clone() }, error),
+            Refused::Unconfined(reason) => (ToSupervisor::Unconfined { reason: reason.clone() }, reason),
+        }
+    }
+}
+
+fn prepare(ticket: &Ticket, page: OwnedFd) -> Result<(&'static Entry<Main>, Recorder, Confinement), Refused> {
+    attempt("bind to the supervisor's life", child::die_with_parent(ticket.parent_process))?;
+    // A test harness has threads; elsewhere one more means that something ran before `run`, and limits that are set
+    // per thread would miss it.
+    let single = attempt("count its threads", child::thread_count())? == 1;
+    if !ticket.heading && !single {
+        let error =
+            "other threads were running already: `watertight::run` must be the first statement of `main`";
+        return Err(error.to_owned().into());
+    }
+    let image = attempt("look at its own executable", Image::of_this_process())?;
+    attempt("run this executable", ticket.image.check(&image))?;
+    let code = ticket.code.ok_or_else(|| "its ticket names no code".to_owned())?;
+    let entry = attempt("find its code", code.resolve::<Main>())?;
+    attempt("limit itself", child::harden(&ticket.limits))?;
+    let recorder = attempt("map its flight recorder", Recorder::open(page))?;
+    let confinement = sandbox::confine(&ticket.profile, single).map_err(Refused::Unconfined)?;
+    Ok((entry, recorder, confinement))
 }
 
 fn read_ticket(control: &BlockingControl, listener: &mut Listener) -> Result<(Ticket, OwnedFd), String> {
@@ -126,14 +158,13 @@ fn take_faults(control: &BlockingControl, ticket: &mut Ticket) -> std::io::Resul
     Ok(true)
 }
 
-fn say_failed(control: &BlockingControl, ticket: &Ticket, introduced: bool, error: &str) {
+fn say(control: &BlockingControl, ticket: &Ticket, introduced: bool, message: &ToSupervisor) {
     let mut bytes = Vec::new();
     if !introduced {
         bytes.extend_from_slice(&Hello { role: Role::Actor, system: ticket.system }.encode());
     }
-    let failed = ToSupervisor::StartFailed { error: error.to_owned() };
     // If neither encoding nor writing works, standard error and the exit code still tell.
-    if conversation::append(&mut bytes, &failed, 0).is_ok() {
+    if conversation::append(&mut bytes, message, 0).is_ok() {
         let _ = control.write_all(&bytes);
     }
 }

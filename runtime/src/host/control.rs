@@ -78,7 +78,7 @@ pub(super) fn listen(
             }
             match control.read(&mut buffer, &mut listener.descriptors) {
                 Ok(read) if read > 0 => listener.heard(&buffer[..read]),
-                _ => child::exit_now(ORPHANED),
+                _ => child::exit_with_group(ORPHANED),
             }
         }
     })?;

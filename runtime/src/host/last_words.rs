@@ -5,13 +5,10 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::PanicHookInfo;
 use std::sync::Weak;
 
+use crate::harmless::{BACKTRACE, MESSAGE};
 use crate::node::Node;
 use crate::report::Panic;
 use crate::wire::control::ToSupervisor;
-
-/// Longest message and longest backtrace that travel, in bytes: a report is to be read.
-const MESSAGE: usize = 4 << 10;
-const BACKTRACE: usize = 64 << 10;
 
 /// Sets the hook.
 pub(super) fn prepare(node: Weak<Node>) {

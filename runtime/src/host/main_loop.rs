@@ -27,6 +27,7 @@ use crate::node::turn::Turn;
 use crate::node::{Identity, InLink, LinkError, Node, call};
 use crate::process::child;
 use crate::process::recorder::Recorder;
+use crate::profile::Confinement;
 use crate::wire::codec::{self, DecodeError};
 use crate::wire::control::{Arguments, Ticket, ToSupervisor};
 use crate::wire::conversation::Listener;
@@ -46,8 +47,13 @@ const SETTLE: Duration = Duration::from_secs(2);
 pub(crate) fn run_actor<A: Actor>(start: Start) {
     logging::start();
     let recorder = Arc::new(start.recorder);
-    let introduced = start.introduced;
-    let start = Ready { ticket: start.ticket, control: start.control, listener: start.listener, introduced };
+    let start = Ready {
+        ticket: start.ticket,
+        control: start.control,
+        listener: start.listener,
+        introduced: start.introduced,
+        confinement: start.confinement,
+    };
     let runtime = match runtime(&recorder) {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -64,6 +70,7 @@ struct Ready {
     control: BlockingControl,
     listener: Listener,
     introduced: bool,
+    confinement: Confinement,
 }
 
 fn runtime(recorder: &Arc<Recorder>) -> std::io::Result<tokio::runtime::Runtime> {
@@ -138,7 +145,7 @@ async fn live<A: Actor>(start: Ready, recorder: Arc<Recorder>, turn: &Arc<Turn>)
         }
     };
     let protocol = A::Messages::names().into_iter().map(|(key, name)| (key, name.to_owned())).collect();
-    node.say(&ToSupervisor::Ready { protocol, info: cx.info.take() });
+    node.say(&ToSupervisor::Ready { protocol, info: cx.info.take(), confinement: start.confinement });
     let mailbox = Mailbox::new(Arc::clone(&node), arriving, A::Messages::DESCRIPTORS);
     let finished = serve(&mut actor, &mut cx, mailbox).await;
     if !finished {

@@ -21,7 +21,8 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::capture_lines::{LineSplitter, Piece, RateLimit, Tail, Verdict, escape};
+pub use super::capture_lines::escape;
+use super::capture_lines::{LineSplitter, Piece, RateLimit, Tail, Verdict};
 pub use super::capture_printer::flush;
 use super::capture_printer::{Line, Printer, Stream, dropped_text};
 use crate::fault::{self, Call};

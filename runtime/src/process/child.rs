@@ -88,6 +88,10 @@ pub struct Limits {
     pub memory: Option<u64>,
     /// The highest number of open descriptors; a runtime takes about ten.
     pub descriptors: Option<u64>,
+    /// The most processor time, in seconds, over its whole life; then it gets SIGXCPU, and a second later SIGKILL.
+    pub cpu_seconds: Option<u64>,
+    /// The largest file that it may make, in bytes; one that would be larger gets it SIGXFSZ. Blobs are files.
+    pub file_size: Option<u64>,
 }
 
 /// Gives up what an actor does not need: new privileges, core dumps, being read by others, and more than `limits`.
@@ -103,14 +107,34 @@ pub struct Limits {
 /// When the kernel refuses, which it does not unless a sandbox makes it.
 pub fn harden(limits: &Limits) -> io::Result<()> {
     rustix::thread::set_no_new_privs(true)?;
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    hide()?;
     limit(Resource::Core, 0)?;
-    for (resource, most) in [(Resource::Data, limits.memory), (Resource::Nofile, limits.descriptors)] {
+    let limited = [
+        (Resource::Data, limits.memory),
+        (Resource::Nofile, limits.descriptors),
+        (Resource::Fsize, limits.file_size),
+    ];
+    for (resource, most) in limited {
         if let Some(most) = most {
             limit(resource, most)?;
         }
     }
+    if let Some(seconds) = limits.cpu_seconds {
+        limit(Resource::Cpu, seconds.saturating_add(1))?;
+        // At the hard limit the kernel only kills; a second below it says why.
+        let hard = rustix::process::getrlimit(Resource::Cpu).maximum;
+        rustix::process::setrlimit(Resource::Cpu, Rlimit { current: Some(seconds), maximum: hard })?;
+    }
     Ok(())
+}
+
+/// No process of the same user reads this one's memory, nor does the kernel write it to a core file.
+///
+/// # Errors
+///
+/// As above.
+pub fn hide() -> io::Result<()> {
+    Ok(rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
 /// Lowers a limit for good; the hard limit is never raised, which only a privileged process may.
@@ -126,6 +150,18 @@ fn limit(resource: Resource, most: u64) -> io::Result<()> {
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: it only ends the process. Nothing runs afterwards that could find anything half done.
     unsafe { libc::_exit(code) }
+}
+
+/// The same, with everything in this process's group: what an actor has started and not sent away.
+///
+/// For when the supervisor is gone and cannot do it.
+pub fn exit_with_group(code: i32) -> ! {
+    // Only of a group that it leads, which an actor does, and so nobody else's.
+    if rustix::process::getpgrp() == rustix::process::getpid() {
+        // It ends this process too. In a sandbox it is refused, and there is nobody else.
+        let _ = rustix::process::kill_current_process_group(Signal::KILL);
+    }
+    exit_now(code)
 }
 
 /// How many threads this process has; 1 means that the caller is the only one.
@@ -196,7 +232,7 @@ mod tests {
                 std::thread::park_timeout(2 * WATCHDOG);
             }
             "hardened" => {
-                let limits = Limits { memory: None, descriptors: Some(50) };
+                let limits = Limits { descriptors: Some(50), ..Limits::default() };
                 harden(&limits).unwrap();
                 let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
                 assert!(status.contains("NoNewPrivs:\t1"), "{status}");
@@ -211,7 +247,8 @@ mod tests {
                 println!("hardened");
             }
             "runaway" => {
-                harden(&Limits { memory: Some(32 << 20), descriptors: Some(20) }).unwrap();
+                harden(&Limits { memory: Some(32 << 20), descriptors: Some(20), ..Limits::default() })
+                    .unwrap();
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(async {
                     let blocking = (0..4).map(|_| tokio::task::spawn_blocking(|| vec![1_u8; 1 << 20].len()));

@@ -10,6 +10,8 @@ pub(crate) struct Clues<'a> {
     pub(crate) killed_for: Option<Exit>,
     /// It said that its `start` had failed.
     pub(crate) start_failed: Option<String>,
+    /// It said that it could not be shut in.
+    pub(crate) unconfined: Option<String>,
     /// It said that there was nothing to run.
     pub(crate) declined: Option<String>,
     /// It said goodbye; `true` if it stopped of its own accord.
@@ -22,6 +24,8 @@ pub(crate) struct Clues<'a> {
 
 const SIGABRT: i32 = 6;
 const SIGKILL: i32 = 9;
+const SIGXCPU: i32 = 24;
+const SIGXFSZ: i32 = 25;
 
 /// The exit.
 pub(crate) fn classify(status: WaitStatus, clues: Clues<'_>) -> Exit {
@@ -33,7 +37,12 @@ pub(crate) fn classify(status: WaitStatus, clues: Clues<'_>) -> Exit {
             clues.killed_for.unwrap_or(Exit::Signal(number))
         }
         WaitStatus::Signal { number: SIGABRT, .. } => aborted(&clues),
+        WaitStatus::Signal { number: SIGXCPU, .. } => Exit::CpuTime,
+        WaitStatus::Signal { number: SIGXFSZ, .. } => Exit::FileSize,
         WaitStatus::Signal { number, .. } => Exit::Signal(number),
+        WaitStatus::Code(_) if clues.unconfined.is_some() => {
+            Exit::Unconfined(clues.unconfined.unwrap_or_default())
+        }
         WaitStatus::Code(code) => match (clues.start_failed, clues.goodbye) {
             (Some(error), _) => Exit::StartFailed(error),
             _ if code == 0 && clues.declined.is_some() => Exit::Declined(clues.declined.unwrap_or_default()),

@@ -13,6 +13,7 @@ use super::{FIRST, Happening, Supervisor};
 use crate::error::SystemError;
 use crate::process::child::Limits;
 use crate::process::recorder::Recorder;
+use crate::profile::Profile;
 use crate::wire::control::{Answer, Arguments, Refusal, Ticket, ToPeer};
 use crate::wire::ids::ActorId;
 use crate::wire::place::Place;
@@ -75,6 +76,7 @@ impl Supervisor {
             protocol: 0,
             limits: Limits::default(),
             faults: None,
+            profile: Profile::Default,
         };
         let peer = self.add_outside(actor, control, Arc::new(page));
         self.say_with(peer, &ToPeer::Start(Box::new(ticket)), vec![descriptor])

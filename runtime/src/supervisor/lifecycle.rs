@@ -5,22 +5,27 @@
 //! [`tree`](super::tree) decides, and [`decisions`](super::decisions) carries it out: monitors get their `Down`, a timer
 //! is set, the next incarnation is launched.
 
+use std::ffi::OsString;
 use std::io;
 use std::time::{Duration, Instant};
 
 use super::classify::{Clues, classify};
 use super::hang::{Sample, Watch};
 use super::peer::PeerId;
+use super::registry::Child;
 use super::tree::{End, Event as Happened};
 use super::{Happening, Supervisor};
 use crate::event::{Event, Phase};
 use crate::fault::{self, here::Who};
+use crate::harmless;
 use crate::process::capture::{self, Sink};
-use crate::process::child::{Limits, MARK};
+use crate::process::child::MARK;
 use crate::process::exit::RawExit;
+use crate::process::orphans::{self, Death};
 use crate::process::recorder::Recorder;
 use crate::process::spawner::{self, Order, Spawned};
 use crate::process::{descriptors, exit, exit::Usage};
+use crate::profile::Confinement;
 use crate::report::{CrashReport, Exit, Verdict};
 use crate::spec::{Output, Restart};
 use crate::wire::control::{Arguments, Ticket, ToPeer};
@@ -36,6 +41,7 @@ impl Supervisor {
         child.killed_for = None;
         child.asked_to_stop = false;
         child.start_info = None;
+        child.confinement = None;
         child.watch = Watch::new();
         if let Err(error) = self.order(actor) {
             self.failed_to_start(actor, &error);
@@ -68,13 +74,14 @@ impl Supervisor {
             code: Some(child.request.code),
             arguments: child.request.arguments.clone(),
             protocol: child.request.protocol,
-            limits: Limits { memory: options.memory, ..Limits::default() },
+            limits: options.limits,
+            profile: options.profile.clone(),
             faults: self.faults_of(actor, child.incarnation).filter(|faults| !faults.is_empty()),
         };
         let order = Order {
-            arg0: format!("{MARK}: {}", child.name),
+            arg0: arg0(&child.name, &self.life(actor, child.incarnation)),
             arguments: self.launch.arguments.clone(),
-            environment: spawner::environment(&options.environment),
+            environment: self.environment(child),
             control: theirs,
             stdout: their_stdout,
             stderr: their_stderr,
@@ -93,6 +100,19 @@ impl Supervisor {
             child.peer = Some(peer);
         }
         Ok(())
+    }
+
+    /// What the child's process gets of this one's variables, and one that names its life.
+    fn environment(&self, child: &Child) -> Vec<(OsString, OsString)> {
+        let mut environment = spawner::environment(&child.request.options.environment);
+        environment.retain(|(name, _)| name != orphans::VARIABLE);
+        let life = self.life(child.id, child.incarnation);
+        environment.push((orphans::VARIABLE.into(), life.into()));
+        environment
+    }
+
+    fn life(&self, actor: ActorId, incarnation: Incarnation) -> String {
+        format!("{:x}.{actor}.{incarnation}", self.system.0)
     }
 
     pub(super) fn spawned(&mut self, peer: PeerId, result: io::Result<Spawned>) {
@@ -147,15 +167,23 @@ impl Supervisor {
     }
 
     /// The actor's `start` has returned.
-    pub(super) fn ready(&mut self, peer: PeerId, protocol: Vec<(MessageKey, String)>, info: Option<Vec<u8>>) {
+    pub(super) fn ready(
+        &mut self,
+        peer: PeerId,
+        protocol: Vec<(MessageKey, String)>,
+        info: Option<Vec<u8>>,
+        confinement: Confinement,
+    ) {
         let Some(actor) = self.peers.get(&peer).map(|peer| peer.actor) else { return };
         let pid = self.peers.get(&peer).and_then(super::Peer::pid).unwrap_or(0);
         let is_starting = self.tree.phase(actor) == Some(Phase::Starting);
         let Some(child) = self.actors.get_mut(&actor).filter(|child| child.peer == Some(peer)) else {
             return;
         };
-        child.messages = protocol.into_iter().take(NAMES).collect();
+        let names = protocol.into_iter().take(NAMES);
+        child.messages = names.map(|(key, name)| (key, harmless::name(&name))).collect();
         child.start_info = info;
+        child.confinement = Some(confinement);
         child.ready_at = Some(Instant::now());
         let started = Event::Started {
             actor,
@@ -185,6 +213,7 @@ impl Supervisor {
                     killed_for,
                     start_failed: peer.start_failed.take(),
                     declined: peer.declined.take(),
+                    unconfined: peer.unconfined.take(),
                     goodbye: peer.goodbye,
                     panic: panic.as_ref(),
                     stderr: &stderr,
@@ -196,6 +225,11 @@ impl Supervisor {
             }
         };
         let (stack, injected) = (peer.last_look.take(), peer.injected.take());
+        if pid != 0 {
+            let life = self.life(actor, incarnation);
+            let arg0 = arg0(&self.name_of(actor), &life);
+            self.orphans.look(Death { life, arg0, pid, at: orphans::now() });
+        }
         let in_hand = self.in_hand_of(id);
         let mut report = self.report_of(actor, pid, seen);
         *report =
@@ -293,3 +327,8 @@ impl Supervisor {
 
 /// Names of messages that an actor may tell for reports: a protocol has at most sixteen.
 const NAMES: usize = 64;
+
+/// The name under which an actor's process is started: for people, and by its life for what looks for orphans.
+fn arg0(name: &str, life: &str) -> String {
+    format!("{MARK}: {name} {life}")
+}

@@ -11,8 +11,9 @@
 //! - [`administer`]: groups, and what people ask of the tree. [`fate`]: monitors and links.
 //! - [`broker`]: links between processes, and the ledger.
 //! - [`directory`]: names and process groups; [`names`], [`waiters`] and [`process_groups`] keep the books.
-//! - [`requests`]: answers. [`door`]: programs that attach from outside.
-//! - [`faults`]: the fault plan, if there is one. [`hang`]: whether an actor hangs. [`last_look`]: its stack, before it is killed for it.
+//! - [`requests`]: answers. [`confined`]: what sandboxed actors may ask. [`door`]: programs that attach from outside.
+//! - [`faults`]: the fault plan, if there is one. [`hang`]: whether an actor hangs. [`last_look`]: its stack, before it is
+//!   killed for it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ffi::OsString;
@@ -27,6 +28,7 @@ use tokio::sync::mpsc;
 use crate::fault::{self, Call, Injection};
 use crate::process::code_reference::Image;
 use crate::process::exit;
+use crate::process::orphans::{self, Orphans};
 use crate::process::recorder::Recorder;
 use crate::report::CrashReport;
 use crate::wire::control::{ToPeer, ToSupervisor};
@@ -37,6 +39,7 @@ use crate::wire::transport::ControlStream;
 mod administer;
 mod broker;
 mod classify;
+mod confined;
 mod decisions;
 mod directory;
 mod door;
@@ -156,6 +159,8 @@ struct Supervisor {
     place: Option<Place>,
     /// Every group that there is.
     groups: HashMap<ActorId, administer::Group>,
+    /// What ended actors have left behind.
+    orphans: Orphans,
     tree: Tree,
     decisions: decisions::Decisions,
     /// Of exits about which the tree has not decided yet.
@@ -179,6 +184,9 @@ pub(crate) fn run(begin: Begin) -> std::io::Result<End> {
         let (programs, mut questions) = mpsc::channel(WAITING);
         if begin.launch.signals {
             watch_signals(&happenings)?;
+        }
+        if let Err(error) = orphans::adopt() {
+            tracing::warn!(%error, "what leaves an actor's process group will not be found");
         }
         let mut supervisor = Supervisor::new(begin, happenings, programs, spawned)?;
         let mut look = tokio::time::interval(supervisor.look_period());
@@ -210,6 +218,7 @@ pub(crate) fn run(begin: Begin) -> std::io::Result<End> {
                 }
             }
         }
+        supervisor.orphans.finish();
         Ok(supervisor.end)
     })
 }
@@ -256,6 +265,7 @@ impl Supervisor {
             listeners: Vec::new(),
             place: None,
             groups: HashMap::new(),
+            orphans: Orphans::default(),
             tree: Tree::new(spawn_cap(), random_seed(), Instant::now()),
             decisions: decisions::Decisions::default(),
             reports: HashMap::new(),

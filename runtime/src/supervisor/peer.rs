@@ -48,6 +48,7 @@ pub(super) struct Peer {
     pub(super) goodbye: Option<bool>,
     pub(super) start_failed: Option<String>,
     pub(super) declined: Option<String>,
+    pub(super) unconfined: Option<String>,
     pub(super) last_look: LastLook,
     /// The last fault of the plan that ends or hangs a process, injected into this one.
     pub(super) injected: Option<Box<Injection>>,
@@ -305,6 +306,7 @@ impl Supervisor {
             start_failed: None,
             declined: None,
             injected: None,
+            unconfined: None,
             last_look: LastLook::default(),
         };
         // The hello of a child goes out with its ticket; the program's now.

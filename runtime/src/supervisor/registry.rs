@@ -8,7 +8,9 @@ use super::peer::PeerId;
 use super::{FIRST, Supervisor, random_capability};
 use crate::error::{SpawnError, Unreachable};
 use crate::event::{ActorInfo, Phase};
+use crate::harmless;
 use crate::ledger::Ledger;
+use crate::profile::Confinement;
 use crate::report::{CrashReport, Exit};
 use crate::wire::control::SpawnRequest;
 use crate::wire::ids::{ActorId, Capability, Incarnation, MessageKey, RawAddress, SystemId};
@@ -44,6 +46,7 @@ pub(super) struct Child {
     pub(super) ended: bool,
     pub(super) given_up: bool,
     pub(super) start_info: Option<Vec<u8>>,
+    pub(super) confinement: Option<Confinement>,
     /// Of links that are no more.
     pub(super) ledger: Ledger,
     pub(super) messages: HashMap<MessageKey, String>,
@@ -80,12 +83,13 @@ impl Supervisor {
         &mut self,
         parent: ActorId,
         group: Option<&str>,
-        request: SpawnRequest,
+        mut request: SpawnRequest,
     ) -> Result<ActorId, SpawnError> {
         if self.shutting_down {
             return Err(SpawnError::ShuttingDown);
         }
         request.options.check(request.name.as_deref())?;
+        request.actor_type = harmless::name(&request.actor_type);
         if self.actors.len() >= ACTORS as usize {
             return Err(SpawnError::TooMany(ACTORS));
         }
@@ -122,6 +126,7 @@ impl Supervisor {
             ended: false,
             given_up: false,
             start_info: None,
+            confinement: None,
             ledger: Ledger::default(),
             messages: HashMap::new(),
         };
@@ -168,6 +173,7 @@ impl Supervisor {
             restarts: self.tree.restarts(child.id),
             group: group.map(|group| group.path.clone()),
             start_info: child.start_info.clone(),
+            confinement: child.confinement,
         }
     }
 

@@ -7,27 +7,35 @@ use super::peer::PeerId;
 use super::tree::Event as Happened;
 use crate::error::{AdministrationError, SpawnError, SystemError, Unreachable};
 use crate::event::{Event, Phase};
+use crate::harmless;
 use crate::report::Exit;
-use crate::wire::control::{Answer, Refusal, Request, SpawnRequest, ToPeer, ToSupervisor};
+use crate::wire::control::{Answer, Refusal, Request, STACK, SpawnRequest, ToPeer, ToSupervisor};
 use crate::wire::ids::{ActorId, LinkId, MessageKey, RawAddress};
 
 impl Supervisor {
     pub(super) fn hear(&mut self, peer: PeerId, message: ToSupervisor) {
         match message {
-            ToSupervisor::Ready { protocol, info } => self.ready(peer, protocol, info),
+            ToSupervisor::Ready { protocol, info, confinement } => {
+                self.ready(peer, protocol, info, confinement);
+            }
+            ToSupervisor::Unconfined { reason } => {
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    peer.unconfined = Some(harmless::text(&reason, harmless::MESSAGE));
+                }
+            }
             ToSupervisor::Declined { reason } => {
                 if let Some(peer) = self.peers.get_mut(&peer) {
-                    peer.declined = Some(reason);
+                    peer.declined = Some(harmless::text(&reason, harmless::MESSAGE));
                 }
             }
             ToSupervisor::StartFailed { error } => {
                 if let Some(peer) = self.peers.get_mut(&peer) {
-                    peer.start_failed = Some(error);
+                    peer.start_failed = Some(harmless::text(&error, harmless::MESSAGE));
                 }
             }
             ToSupervisor::Panicked(panic) => {
                 if let Some(peer) = self.peers.get_mut(&peer) {
-                    peer.panic = Some(panic);
+                    peer.panic = Some(panic.harmless());
                 }
             }
             ToSupervisor::Goodbye { finished } => self.goodbye(peer, finished),
@@ -37,7 +45,9 @@ impl Supervisor {
             ToSupervisor::ProcessedUntold { link, processed } => self.add_processed(peer, link, processed),
             ToSupervisor::LinkForgotten { link } => self.forgotten(peer, link),
             ToSupervisor::LinkBroken { link } => self.link_broken(peer, link),
-            ToSupervisor::BadPeer { link, reason } => self.bad_peer(peer, link, &reason),
+            ToSupervisor::BadPeer { link, reason } => {
+                self.bad_peer(peer, link, &harmless::text(&reason, harmless::MESSAGE));
+            }
             ToSupervisor::DeadLetters { link, receiver, reason, key, count } => {
                 let sender = self.sender_of(peer, link);
                 let event = Event::DeadLetters {
@@ -49,8 +59,10 @@ impl Supervisor {
                 };
                 self.tell_listeners(&event);
             }
-            ToSupervisor::Stack { text } => self.looked(peer, text),
             ToSupervisor::Injected(injection) => self.injected(Some(peer), injection),
+            ToSupervisor::Stack { text } => {
+                self.looked(peer, text.map(|text| harmless::text(&text, STACK)));
+            }
         }
     }
 
@@ -76,7 +88,11 @@ impl Supervisor {
         }
     }
 
-    fn asked(&mut self, peer: PeerId, number: u64, request: Request) {
+    fn asked(&mut self, peer: PeerId, number: u64, mut request: Request) {
+        if let Err(refusal) = self.confine_question(peer, &mut request) {
+            self.answer(peer, number, Err(refusal));
+            return;
+        }
         let is_outside = self.peers.get(&peer).is_some_and(|peer| peer.is_outside);
         match request {
             Request::Spawn(_) if is_outside => {

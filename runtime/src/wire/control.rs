@@ -22,6 +22,7 @@ use crate::group::Flags;
 use crate::ledger::Ledger;
 use crate::process::child::Limits;
 use crate::process::code_reference::{CodeReference, Image};
+use crate::profile::{Confinement, Profile};
 use crate::report::{CrashReport, Panic};
 use crate::spec::{Backoff, Options, Restart, Window};
 
@@ -40,8 +41,10 @@ pub const STACK: usize = 16 << 10;
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToSupervisor {
     /// `start` has returned; messages may come. Carries the names of the protocol's messages, for reports,
-    /// and what `start` wants known.
-    Ready { protocol: Vec<(MessageKey, String)>, info: Option<Vec<u8>> },
+    /// what `start` wants known, and how the process is shut in.
+    Ready { protocol: Vec<(MessageKey, String)>, info: Option<Vec<u8>>, confinement: Confinement },
+    /// It could not be shut in as its spec asks, and has not run its actor's code.
+    Unconfined { reason: String },
     /// `start` returned an error, or could not be entered.
     StartFailed { error: String },
     /// `start` said that there is nothing to run.
@@ -315,6 +318,7 @@ pub(crate) struct Ticket {
     pub(crate) limits: Limits,
     /// What is to be injected into this incarnation.
     pub(crate) faults: Option<Box<Injector>>,
+    pub(crate) profile: Profile,
 }
 
 /// Answers to questions.

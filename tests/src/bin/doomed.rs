@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use watertight::prelude::*;
 use watertight::{Output, Restart};
+use watertight_tests::confined::{Fall, Launch, Launched, Worker};
 use watertight_tests::specimen::{Add, Commit, Environment, OpenFiles, Setup};
 use watertight_tests::starved::Starved;
 use watertight_tests::{Fault, Specimen};
@@ -15,6 +16,7 @@ fn main() -> ExitCode {
     watertight::run(async |sys: System| {
         let mut actors: Vec<Address<Specimen>> = Vec::new();
         let mut starved = None;
+        let mut workers: Vec<Address<Worker>> = Vec::new();
         for line in std::io::stdin().lock().lines() {
             let line = line?;
             let answer = match line.split_once(' ').unwrap_or((&line, "")) {
@@ -38,10 +40,23 @@ fn main() -> ExitCode {
                     let actor = pick(&actors, at)?;
                     actor.ask(watertight_tests::specimen::Grandchild).await?.to_string()
                 }
+                ("worker", _) => {
+                    let worker = sys.spawn_with(Spec::new(()).output(Output::Silent)).await?;
+                    let pid = sys.info(&worker).await?.pid.unwrap_or(0);
+                    workers.push(worker);
+                    pid.to_string()
+                }
+                ("child", at) => pick(&workers, at)?.ask(Launch(Launched::Child)).await?.to_string(),
+                ("daemon", at) => pick(&workers, at)?.ask(Launch(Launched::Daemon)).await?.to_string(),
+                ("copy", at) => pick(&workers, at)?.ask(Launch(Launched::Copy)).await?.to_string(),
+                ("fell", at) => pick(&workers, at)?.ask(Fall).await.is_err().to_string(),
+                // Not an actor's, but the program's own, which the runtime has nothing to do with.
+                ("own", _) => std::process::Command::new("sleep").arg("3600").spawn()?.id().to_string(),
                 ("crash", at) => {
                     let crashed = pick(&actors, at)?.ask(Commit(Fault::Segfault)).await;
                     format!("{}", crashed.is_err())
                 }
+                ("address", at) => serde_json::to_string(pick(&actors, at)?)?,
                 ("add", at) => pick(&actors, at)?.ask(Add(1)).await?.to_string(),
                 // No descriptor is left; then there are some again.
                 ("starve", _) => {
@@ -68,7 +83,7 @@ fn main() -> ExitCode {
     })
 }
 
-fn pick<'a>(actors: &'a [Address<Specimen>], at: &str) -> Result<&'a Address<Specimen>> {
+fn pick<'a, A>(actors: &'a [A], at: &str) -> Result<&'a A> {
     actors.get(at.parse::<usize>()?).ok_or_else(|| Error::new("no such actor"))
 }
 

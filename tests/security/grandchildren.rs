@@ -1,0 +1,108 @@
+//! What an actor starts ends with it: in its group, out of it, as another program or as a copy of itself. And nothing
+//! else does.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use watertight_tests::doomed::{Doomed, is_alive};
+
+use crate::profiles::Stage;
+
+/// By a user without privileges, who sees less of other processes; with the directory in which it stands.
+fn started() -> (Doomed, Stage) {
+    let stage = Stage::new(env!("CARGO_BIN_EXE_doomed"));
+    (Doomed::run(stage.command()), stage)
+}
+
+fn start(program: &mut Doomed, command: &str) -> u32 {
+    let pid = program.say(command).parse().unwrap();
+    assert!(is_alive(pid), "{command}");
+    pid
+}
+
+/// Whether there is anything of it, alive or waiting to be reaped.
+fn is_there(pid: u32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
+fn wait_until_gone(pid: u32, what: &str) {
+    let began = Instant::now();
+    while is_there(pid) {
+        let state = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+        assert!(began.elapsed() < Duration::from_secs(10), "{what} is still there: {state:?}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn whatever_a_dead_actor_has_started_is_ended_and_reaped() {
+    let (mut program, _stage) = started();
+    program.say("worker");
+    let left = ["child 0", "daemon 0", "copy 0"].map(|command| (start(&mut program, command), command));
+    assert_eq!(program.say("fell 0"), "true");
+    for (pid, what) in left {
+        wait_until_gone(pid, what);
+    }
+    // The next incarnation is well, and so is what it starts.
+    let daemon = start(&mut program, "daemon 0");
+    let copy = start(&mut program, "copy 0");
+    assert!(is_alive(daemon) && is_alive(copy));
+}
+
+#[test]
+fn what_others_have_started_is_left_alone() {
+    let (mut program, _stage) = started();
+    program.say("worker");
+    program.say("worker");
+    let own = start(&mut program, "own");
+    let sibling = ["child 1", "daemon 1", "copy 1"].map(|command| start(&mut program, command));
+    let daemon = start(&mut program, "daemon 0");
+    assert_eq!(program.say("fell 0"), "true");
+    wait_until_gone(daemon, "the dead actor's daemon");
+    // The look that has found the one has seen the others too.
+    for pid in sibling.into_iter().chain([own]) {
+        assert!(is_alive(pid), "process {pid} was none of the dead actor's");
+    }
+    assert_eq!(program.say("fell 1"), "true");
+    for pid in sibling {
+        wait_until_gone(pid, "the sibling's");
+    }
+    assert!(is_alive(own), "the program's own child was none of an actor's");
+    end(own);
+}
+
+#[test]
+fn the_end_of_a_program_is_the_end_of_what_its_actors_started() {
+    let (mut program, _stage) = started();
+    program.say("worker");
+    let left = ["child 0", "daemon 0", "copy 0"].map(|command| start(&mut program, command));
+    let own = start(&mut program, "own");
+    program.end();
+    for pid in left {
+        assert!(!is_alive(pid), "process {pid} has outlived its program");
+    }
+    assert!(is_alive(own));
+    end(own);
+}
+
+/// What holds and what does not when nobody is there to look: as `docs/security.md` says.
+#[test]
+fn a_killed_program_leaves_no_actor_and_what_an_actor_started_only_as_the_document_says() {
+    let (mut program, _stage) = started();
+    let actor: u32 = program.say("worker").parse().unwrap();
+    let daemon = start(&mut program, "daemon 0");
+    program.child.kill().unwrap();
+    program.child.wait().unwrap();
+    let killed = Instant::now();
+    // It may wait to be reaped: by this test's own process, if other tests have made it a subreaper.
+    while is_alive(actor) {
+        assert!(killed.elapsed() < Duration::from_secs(1), "the actor is alive a second later");
+        std::thread::yield_now();
+    }
+    assert!(is_alive(daemon), "the limit that the document states is gone: say so there");
+    end(daemon);
+}
+
+fn end(pid: u32) {
+    watertight_tests::doomed::signal(pid, libc::SIGKILL);
+}
