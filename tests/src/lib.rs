@@ -32,6 +32,10 @@ pub struct Security;
 pub struct Readme;
 
 #[cfg(doctest)]
+#[doc = include_str!("../../docs/testing.md")]
+pub struct Testing;
+
+#[cfg(doctest)]
 #[doc = include_str!("../../docs/pools.md")]
 pub struct Pools;
 
