@@ -71,6 +71,15 @@ fn ping_pong_ring_and_chat_end_well() {
 }
 
 #[test]
+fn a_tormented_topology_bears_it() {
+    let said = succeeds("chaos", &["--seconds", "2", "--rate", "30", "--json"]);
+    let verdict: serde_json::Value = serde_json::from_str(said.trim()).unwrap();
+    let number = |name: &str| verdict[name].as_u64().unwrap();
+    assert!(number("kills") > 5 && number("restarts") >= number("kills") / 2, "{said}");
+    assert_eq!(verdict["not_back"].as_array().unwrap().len(), 0, "{said}");
+}
+
+#[test]
 fn the_shop_is_drawn_and_its_store_is_restarted_with_what_stands_behind_it() {
     let said = succeeds("shop", &[]);
     for line in ["   ├─ sign#1 ", "│  ├─ store#2", "│  └─ till#2", "└─ clerks [dynamic]", "└─ 2#1"]

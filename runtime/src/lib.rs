@@ -85,6 +85,7 @@ mod supervisor;
 mod sync;
 mod system;
 mod task;
+pub mod testing;
 mod wire;
 
 pub use actor::{Actor, Context, Handler, Timer};

@@ -37,6 +37,7 @@ pub(crate) mod tamper;
 pub use here::point;
 pub(crate) use here::{Effect, at, at_message, call, install, looks_at, uninstall};
 pub(crate) use injector::Injector;
+pub(crate) use injector::{matches, mix};
 pub use plan::{Call, Cut, Fault, Plan, Rule, errno};
 pub use refusal::PlanError;
 pub(crate) use refusal::{PROGRAM, SUPERVISOR};
