@@ -30,6 +30,15 @@ impl Ledger {
         i64::try_from(self.accepted).unwrap_or(i64::MAX) - i64::try_from(settled).unwrap_or(i64::MAX)
     }
 
+    /// For tests: that every message is accounted for.
+    ///
+    /// # Panics
+    /// With all numbers, if it is not.
+    #[track_caller]
+    pub fn assert_even(&self) {
+        assert!(self.is_balanced(), "{} messages are unaccounted for: {self:?}", self.waiting());
+    }
+
     /// Whether the law holds and nothing waits.
     pub fn is_balanced(&self) -> bool {
         self.waiting() == 0

@@ -25,8 +25,10 @@ use crate::node::Node;
 use crate::process::code_reference::{CodeReference, Entry};
 use crate::process::{child, descriptors};
 use crate::program::{self, Ended};
+use crate::report::CrashReport;
 use crate::spec::Spec;
 use crate::supervisor::Launch;
+use crate::testing;
 use crate::wire::control::{Answer, Arguments, Refusal, Request, SpawnRequest};
 use crate::wire::ids::ActorId;
 
@@ -83,9 +85,6 @@ where
 /// `EX_SOFTWARE` of sysexits: an internal failure.
 const ESCALATED: u8 = 70;
 
-/// How long a test may take: far more than any should.
-const TEST_LIMIT: Duration = Duration::from_secs(120);
-
 /// Keeps others of the same user from reading this program's memory, environment and descriptors, actors without a
 /// sandbox among them. For the program itself, as the first thing in the closure that is given to [`run`].
 ///
@@ -98,7 +97,9 @@ pub fn hide_program() -> std::io::Result<()> {
     child::hide()
 }
 
-/// Runs a test with actors, inside any `#[test]`; panics if `body` returns an error or takes longer than two minutes.
+/// Runs a test with actors, inside any `#[test]`; panics if `body` returns an error or takes longer than two minutes, or as
+/// many seconds as `WATERTIGHT_TEST_LIMIT` says. Then the failure tells what every actor was doing, whose messages are
+/// unaccounted for, and what was injected. A test that blocks its thread as well is aborted some seconds later.
 ///
 /// It must be the first statement of the test: an actor's process is the test executable started again for exactly
 /// this test, so what stands above runs in each of them too. Works under `cargo test` and under nextest.
@@ -141,14 +142,15 @@ async fn limited<F>(sys: System, body: F) -> Result<()>
 where
     F: AsyncFnOnce(System) -> Result<()>,
 {
-    match tokio::time::timeout(TEST_LIMIT, body(sys.clone())).await {
+    let limit = testing::limit();
+    // Until the body is over: what comes then has limits of its own.
+    let _watchdog = testing::watch(limit);
+    match tokio::time::timeout(limit, body(sys.clone())).await {
         Ok(result) => result,
         Err(_) => {
-            let mut words = format!("the test took longer than {} s; its actors:", TEST_LIMIT.as_secs());
-            for actor in sys.list().await.unwrap_or_default() {
-                words.push_str(&format!("\n  {}#{} {:?}", actor.name, actor.incarnation, actor.phase));
-            }
-            Err(Error::new(words))
+            let took = format!("the test took longer than {} s", limit.as_secs());
+            // Each of these asks the supervisor, which waits for nobody; were it gone, the answers would say so.
+            Err(Error::new(format!("{took}; {}", testing::state_of(&sys).await)))
         }
     }
 }
@@ -351,6 +353,10 @@ impl System {
         }
     }
 
+    pub(crate) async fn ledger_by_number(&self, actor: ActorId) -> Result<Ledger, SystemError> {
+        self.ledger_request(Some(actor)).await
+    }
+
     async fn ledger_request(&self, actor: Option<ActorId>) -> Result<Ledger, SystemError> {
         match self.node.request(Request::Ledger { actor }).await {
             Ok(Answer::Ledger(ledger)) => Ok(ledger),
@@ -387,6 +393,34 @@ impl Events {
     /// The next one; `None` once the system is gone.
     pub async fn next(&mut self) -> Option<Event> {
         self.receiver.recv().await
+    }
+
+    /// Waits until this incarnation of an actor is ready, and returns its process.
+    ///
+    /// # Errors
+    /// When the system is gone before.
+    pub async fn started(&mut self, actor: &impl IntoRaw, incarnation: u32) -> Result<u32> {
+        let wanted = actor.actor();
+        self.wait_for(|event| match event {
+            Event::Started { actor, incarnation: this, pid, .. } => {
+                (actor == wanted && this.0 == incarnation).then_some(pid)
+            }
+            _ => None,
+        })
+        .await
+    }
+
+    /// Waits for the next exit of an actor, and returns what is known of it.
+    ///
+    /// # Errors
+    /// When the system is gone before.
+    pub async fn exited(&mut self, actor: &impl IntoRaw) -> Result<Box<CrashReport>> {
+        let wanted = actor.actor();
+        self.wait_for(|event| match event {
+            Event::Exited(report) if report.actor == wanted => Some(report),
+            _ => None,
+        })
+        .await
     }
 
     /// The first from now on of which `pick` makes something.
