@@ -5,7 +5,6 @@
 pub mod attack;
 pub mod confined;
 pub mod doomed;
-pub mod history;
 pub mod loud;
 pub mod member;
 pub mod reliability;
@@ -14,6 +13,7 @@ pub mod specimen;
 pub mod starved;
 
 pub use specimen::{Fault, Specimen};
+pub use watertight::testing::history;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/writing-actors.md")]

@@ -1,7 +1,31 @@
 //! Judges what became of numbered messages, from what senders and receivers wrote down themselves: never from the
 //! runtime's own counters.
+//!
+//! Each sender numbers its messages to a receiver from 1, and notes what it was told of each. The receiver appends a line
+//! for each message that it handles to a file of its own.
+//!
+//! ```
+//! use watertight::testing::history::{Fate, History, Journal};
+//!
+//! let path = std::env::temp_dir().join(format!("journal-{}", std::process::id()));
+//! let mut journal = Journal::open(&path)?;            // in the receiver's `start`
+//! journal.note(1, 1, 1)?;                             // in its handler: sender, number, its own incarnation
+//! journal.note(1, 3, 1)?;
+//!
+//! let mut history = History::default();               // in the test
+//! for number in 1..=3 {
+//!     history.sent(1, number, Fate::Accepted);        // as `tell` said
+//! }
+//! history.read(&path)?;
+//! assert_eq!(history.judge().lost, [(1, 2)]);
+//! # std::fs::remove_file(path)
+//! # ; Ok::<(), std::io::Error>(())
+//! ```
 
 use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
 
 /// What a sender was told of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,9 +44,66 @@ pub type Sent = BTreeMap<u64, Fate>;
 /// What the receiver wrote as it handled messages, in the order of its journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handled {
+    /// Who sent it.
     pub sender: u32,
+    /// Its number.
     pub number: u64,
+    /// The receiver's life that handled it.
     pub incarnation: u32,
+}
+
+/// The file into which a receiver writes what it handles.
+#[derive(Debug)]
+pub struct Journal(File);
+
+impl Journal {
+    /// Opens it, or makes it; every incarnation appends to the same one.
+    ///
+    /// # Errors
+    /// As opening a file.
+    pub fn open(path: impl AsRef<Path>) -> io::Result<Journal> {
+        Ok(Journal(OpenOptions::new().create(true).append(true).open(path)?))
+    }
+
+    /// Notes a message. It is one write, so that a line of a killed process is whole or absent.
+    ///
+    /// # Errors
+    /// As writing a file.
+    pub fn note(&mut self, sender: u32, number: u64, incarnation: u32) -> io::Result<()> {
+        self.0.write_all(format!("{sender} {number} {incarnation}\n").as_bytes())
+    }
+}
+
+/// What senders were told and what one receiver wrote.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    sent: BTreeMap<u32, Sent>,
+    handled: Vec<Handled>,
+}
+
+impl History {
+    /// A sender has sent this number, and was told this of it.
+    pub fn sent(&mut self, sender: u32, number: u64, fate: Fate) {
+        self.sent.entry(sender).or_default().insert(number, fate);
+    }
+
+    /// Reads the receiver's journal; one that is not there says that nothing was handled.
+    ///
+    /// # Errors
+    /// As reading a file.
+    pub fn read(&mut self, journal: impl AsRef<Path>) -> io::Result<()> {
+        match std::fs::read_to_string(journal) {
+            Ok(text) => self.handled = read_journal(&text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.handled.clear(),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Compares the two.
+    pub fn judge(&self) -> Verdict {
+        judge(&self.sent, &self.handled)
+    }
 }
 
 /// Reads a receiver's journal: `sender number incarnation` a line.
@@ -46,12 +127,25 @@ pub fn read_journal(text: &str) -> Vec<Handled> {
 pub struct Verdict {
     /// Accepted or answered, and never handled. At most one per death may be a tell that was in hand.
     pub lost: Vec<(u32, u64)>,
+    /// Handled more than once.
     pub duplicated: Vec<(u32, u64)>,
+    /// Handled behind a later one of its sender.
     pub misordered: Vec<(u32, u64)>,
     /// Handled, and never sent.
     pub invented: Vec<(u32, u64)>,
     /// Asks whose sender was told that they were in doubt.
     pub in_doubt: u64,
+}
+
+impl Verdict {
+    /// Whether nothing was handled twice, out of order or without having been sent, and no more is lost than `in_hand`: of
+    /// told messages those that receivers had in hand when they died, at most one for each death.
+    pub fn is_clean(&self, in_hand: usize) -> bool {
+        self.duplicated.is_empty()
+            && self.misordered.is_empty()
+            && self.invented.is_empty()
+            && self.lost.len() <= in_hand
+    }
 }
 
 /// Compares what was sent with what was handled.
@@ -109,6 +203,10 @@ mod tests {
     fn a_planted_loss_duplicate_swap_and_invention_are_each_caught() {
         let sent = sent(&[Fate::Accepted, Fate::Answered, Fate::Accepted]);
         assert_eq!(judge(&sent, &handled(&[1, 3])).lost, [(1, 2)]);
+        assert!(judge(&sent, &handled(&[1, 3])).is_clean(1) && !judge(&sent, &handled(&[1, 3])).is_clean(0));
+        for bad in [&[1, 2, 2, 3][..], &[1, 3, 2], &[1, 2, 3, 4]] {
+            assert!(!judge(&sent, &handled(bad)).is_clean(9), "{bad:?}");
+        }
         assert_eq!(judge(&sent, &handled(&[1, 2, 2, 3])).duplicated, [(1, 2)]);
         assert_eq!(judge(&sent, &handled(&[1, 3, 2])).misordered, [(1, 2)]);
         assert_eq!(judge(&sent, &handled(&[1, 2, 3, 4])).invented, [(1, 4)]);
