@@ -38,7 +38,7 @@ const COLLECT: usize = 16 << 10;
 
 /// When as many descriptors are under way as may be, the next attempt comes so much later: soon for a message, and
 /// nothing for a processor.
-pub(super) const RETRY: Duration = Duration::from_millis(10);
+const RETRY: Duration = Duration::from_millis(10);
 
 /// How long a link whose socket has ended waits for the word that its receiver has died, before it asks for another
 /// socket, and asks again. A death is told within some milliseconds.
@@ -470,19 +470,8 @@ impl State {
             let (bytes, beside) = self.outbox.next_write();
             match socket.try_write(bytes, beside) {
                 Ok(written) => self.outbox.wrote(written),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    self.blocked = true;
-                    break;
-                }
-                // Others must read first, and none of them will say so here.
-                Err(e) if transport::is_crowded(&e) => {
-                    self.blocked = true;
-                    self.retry = clock::after(RETRY);
-                    break;
-                }
-                // Nobody reads any more: the supervisor will say why.
-                Err(_) => {
-                    self.ended();
+                Err(error) => {
+                    self.held_up(&error);
                     break;
                 }
             }
@@ -493,6 +482,20 @@ impl State {
         if self.blocked {
             self.armed = self.armed.min(self.retry);
             self.wake_driver();
+        }
+    }
+
+    /// A write went no further.
+    pub(super) fn held_up(&mut self, error: &io::Error) {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            self.blocked = true;
+        } else if transport::is_crowded(error) {
+            // Others must read first, and none of them will say so here.
+            self.blocked = true;
+            self.retry = clock::after(RETRY);
+        } else {
+            // Nobody reads any more: the supervisor will say why.
+            self.ended();
         }
     }
 

@@ -1,14 +1,12 @@
 //! Writing frames as a fault plan wants them: one after another, each looked at before it leaves.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::outgoing::{Phase, RETRY, State};
+use super::outgoing::{Phase, State};
 use crate::clock;
 use crate::fault::{self, Cut, Effect, tamper};
 use crate::wire::frame;
-use crate::wire::transport;
 
 /// How long a frame that is to change places waits for the one behind it; then it leaves as it is.
 const FOLLOWER: Duration = Duration::from_millis(10);
@@ -65,17 +63,8 @@ impl State {
             };
             match wrote {
                 Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    self.blocked = true;
-                    break;
-                }
-                Err(e) if transport::is_crowded(&e) => {
-                    self.blocked = true;
-                    self.retry = clock::after(RETRY);
-                    break;
-                }
-                Err(_) => {
-                    self.ended();
+                Err(error) => {
+                    self.held_up(&error);
                     break;
                 }
             }
