@@ -99,7 +99,8 @@ fn main() -> std::process::ExitCode {
             feeders.push(sys.spawn_with(hardy::<Feeder>(format!("feeder-{n}"), workers.clone())).await?);
         }
         let chaos = Chaos::seeded(options.seed).rate(options.rate).only(options.only);
-        let mut verdict = chaos.lasting(Duration::from_secs_f64(options.seconds.max(0.0))).run(&sys).await?;
+        let time = Duration::try_from_secs_f64(options.seconds)?;
+        let mut verdict = chaos.lasting(time).run(&sys).await?;
         // Nobody feeds any more: the ledger of a moment that is truly quiet.
         for feeder in &feeders {
             sys.stop(feeder).await?;

@@ -16,7 +16,7 @@ async fn pid(sys: &System, actor: &Address<Specimen>) -> watertight::Result<u32>
 }
 
 fn numbers(journal: &str) -> Vec<u64> {
-    read_journal(&std::fs::read_to_string(journal).unwrap()).iter().map(|h| h.number).collect()
+    read_journal(&std::fs::read_to_string(journal).unwrap()).unwrap().iter().map(|h| h.number).collect()
 }
 
 #[test]

@@ -118,7 +118,7 @@ fn the_ledger_law_holds_over_random_kills_under_load() {
             sent.insert(sender, told);
         }
         let ledger = sys.balance(Duration::from_secs(10)).await?;
-        let handled = read_journal(&std::fs::read_to_string(&journal)?);
+        let handled = read_journal(&std::fs::read_to_string(&journal)?)?;
         let verdict = judge(&sent, &handled);
         let accepted: usize = sent.values().map(BTreeMap::len).sum();
         println!("{kills} kills, {accepted} messages, {} in doubt by reports, {ledger:?}", reported_in_doubt);

@@ -84,7 +84,7 @@ fn a_message_whose_deadline_has_passed_is_skipped_before_it_is_started() {
         assert!(matches!(late, Err(AskError::Deadline { .. })), "{late:?}");
         actor.ask(Number { sender: 1, number: 2 }).await?;
         let handled: Vec<u64> =
-            read_journal(&std::fs::read_to_string(&journal)?).iter().map(|h| h.number).collect();
+            read_journal(&std::fs::read_to_string(&journal)?)?.iter().map(|h| h.number).collect();
         assert_eq!(handled, [2]);
         let ledger = sys.balance(Duration::from_secs(5)).await?;
         assert_eq!((ledger.accepted, ledger.processed, ledger.dead_lettered), (4, 3, 1), "{ledger:?}");
@@ -125,7 +125,7 @@ fn a_refused_call_neither_loses_what_stands_before_it_nor_runs_in_the_next_incar
         assert!(ledger.is_balanced(), "{ledger:?}");
         // In doubt: the one that crashed. Dead: the refused one.
         assert_eq!((ledger.in_doubt, ledger.dead_lettered), (1, 1), "{ledger:?}");
-        assert_eq!(read_journal(&std::fs::read_to_string(&journal)?).len(), 1);
+        assert_eq!(read_journal(&std::fs::read_to_string(&journal)?)?.len(), 1);
         Ok(())
     });
 }
@@ -236,7 +236,7 @@ fn a_stopped_actor_finishes_what_has_arrived_and_stays_away() {
             })
             .await?;
         assert_eq!(exit, Exit::Stopped);
-        assert_eq!(read_journal(&std::fs::read_to_string(&journal)?).len(), 200);
+        assert_eq!(read_journal(&std::fs::read_to_string(&journal)?)?.len(), 200);
         match actor.tell(Add(1)).await.unwrap_err() {
             TellError::Unreachable(_, Unreachable::Ended(_)) => {}
             other => panic!("{other:?}"),
@@ -293,7 +293,7 @@ fn what_a_sender_had_sent_outlives_it_and_what_it_had_not_is_counted() {
         assert!(ledger.is_balanced(), "{ledger:?}");
         let of_receiver = sys.ledger_of(&receiver).await?;
         let handled: Vec<u64> =
-            read_journal(&std::fs::read_to_string(&journal)?).iter().map(|h| h.number).collect();
+            read_journal(&std::fs::read_to_string(&journal)?)?.iter().map(|h| h.number).collect();
         assert_eq!(handled, (0..handled.len() as u64).collect::<Vec<_>>(), "in order, without gaps");
         // Beside the relayed ones it was asked for its process.
         assert_eq!(of_receiver.processed, handled.len() as u64 + 1);

@@ -111,8 +111,8 @@ fn no_payment_is_lost_or_taken_twice_however_often_the_till_dies() {
         }
         history.read(folder.path().join("journal"))?;
         let verdict = history.judge();
-        assert!(verdict.is_clean(0), "{verdict:?}");
-        assert_eq!(verdict.in_doubt, sys.injected().await?.len() as u64);
+        let deaths = sys.injected().await?.len();
+        assert!(deaths > 0 && verdict.is_clean(deaths), "{deaths} deaths: {verdict:?}");
         sys.balance(Duration::from_secs(10)).await?.assert_even();
         Ok(())
     });

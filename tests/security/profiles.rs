@@ -19,7 +19,10 @@ pub struct Stage {
 impl Stage {
     pub fn new(executable: &str) -> Stage {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::copy(executable, folder.path().join("program")).unwrap();
+        // By a process of its own: a descriptor that this one had open for writing could be inherited by what another test
+        // is just starting, and a file that is open for writing cannot be executed.
+        let copied = Command::new("cp").arg(executable).arg(folder.path().join("program")).status().unwrap();
+        assert!(copied.success());
         for name in ["run", "files"] {
             let path = folder.path().join(name);
             std::fs::create_dir(&path).unwrap();

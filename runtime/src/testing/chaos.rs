@@ -17,9 +17,10 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
+use crate::clock;
 use crate::fault::{matches, mix};
 use crate::report::Exit;
-use crate::{ActorInfo, Event, Phase, Result, System};
+use crate::{ActorInfo, Event, Events, Phase, Result, System};
 
 /// How long a stopped process is stopped: shorter than any sensible hang limit, longer than a message takes.
 const STOPPED: Duration = Duration::from_millis(50);
@@ -47,9 +48,9 @@ impl Chaos {
         Chaos { seed, rate: 10.0, lasting: Duration::from_secs(10), only: "*".into(), stops: 0.2 }
     }
 
-    /// So many faults a second on average, 1,000 at most.
+    /// So many faults a second on average: from one in a thousand seconds to 1,000. What is no number changes nothing.
     pub fn rate(mut self, rate: f64) -> Chaos {
-        self.rate = if rate > 0.0 { rate.min(RATE) } else { self.rate };
+        self.rate = if rate.is_nan() { self.rate } else { rate.clamp(1.0 / RATE, RATE) };
         self
     }
 
@@ -83,31 +84,37 @@ impl Chaos {
         let mut watch = Watch { seed: self.seed, ..Watch::default() };
         let mut events = sys.events().await?;
         let mut random = Random(self.seed);
-        let end = Instant::now() + self.lasting;
+        let end = clock::later(Instant::now(), self.lasting);
         let mut next = Instant::now();
         while Instant::now() < end {
-            next += Duration::from_secs_f64(2.0 * random.share() / self.rate);
-            while let Ok(event) = tokio::time::timeout_at(next.into(), events.next()).await {
-                watch.see(&event.ok_or_else(gone)?);
-            }
-            watch.continue_due(Instant::now());
-            let all = sys.list().await?;
-            let can = |one: &&ActorInfo| one.phase == Phase::Running && matches(&self.only, &one.name);
-            let victims: Vec<&ActorInfo> = all.iter().filter(can).collect();
-            if let Some(victim) = random.one_of(&victims) {
-                watch.strike(victim, random.share() < self.stops);
+            watch.look(&mut events, next.min(end)).await?;
+            if (next..end).contains(&Instant::now()) {
+                self.strike(sys, &mut random, &mut watch).await?;
+                next = clock::later(next, Duration::from_secs_f64(2.0 * random.share() / self.rate));
             }
         }
         let end = Instant::now() + AFTERWARDS;
-        watch.continue_due(end);
-        while !watch.down.is_empty() {
-            match tokio::time::timeout_at(end.into(), events.next()).await {
-                Ok(event) => watch.see(&event.ok_or_else(gone)?),
-                Err(_) => break,
+        while Instant::now() < end && !(watch.down.is_empty() && watch.stopped.0.is_empty()) {
+            watch.look(&mut events, end).await?;
+        }
+        for one in sys.list().await? {
+            // Others than those that were killed may be down too.
+            if matches(&self.only, &one.name) && matches!(one.phase, Phase::Starting | Phase::Restarting) {
+                watch.down.entry((one.name, one.incarnation.0)).or_insert(end);
             }
         }
         let ledger = sys.balance(SETTLED).await?;
         Ok(watch.verdict(ledger))
+    }
+
+    async fn strike(&self, sys: &System, random: &mut Random, watch: &mut Watch) -> Result<()> {
+        let all = sys.list().await?;
+        let can = |one: &&ActorInfo| one.phase == Phase::Running && matches(&self.only, &one.name);
+        let victims: Vec<&ActorInfo> = all.iter().filter(can).collect();
+        if let Some(victim) = random.one_of(&victims) {
+            watch.strike(victim, random.share() < self.stops);
+        }
+        Ok(())
     }
 }
 
@@ -194,15 +201,36 @@ struct Watch {
     restarts: u64,
     dead_letters: u64,
     back: Vec<Duration>,
-    /// Who was killed, and when, and is not back.
-    down: BTreeMap<String, Instant>,
+    /// Who was killed, in which life, and when, and is not back.
+    down: BTreeMap<(String, u32), Instant>,
     /// Who is to go on, and when.
-    stopped: Vec<(Pid, Instant)>,
+    stopped: Stopped,
     given_up: Vec<String>,
 }
 
+/// Whatever becomes of the torment, nobody in here stays stopped.
+#[derive(Default)]
+struct Stopped(Vec<(Pid, Instant)>);
+
+impl Stopped {
+    fn continue_due(&mut self, now: Instant) {
+        for (pid, _) in self.0.extract_if(.., |(_, until)| *until <= now) {
+            // Killed meanwhile: then there is nothing to continue.
+            let _ = kill_process(pid, Signal::CONT);
+        }
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        for (pid, _) in &self.0 {
+            let _ = kill_process(*pid, Signal::CONT);
+        }
+    }
+}
+
 impl Watch {
-    /// Kills or stops one. Its number is its own as long as the supervisor, which was just asked, has not reaped it.
+    /// Kills or stops one. Its number was its own when the supervisor was asked, some microseconds ago.
     fn strike(&mut self, victim: &ActorInfo, stops: bool) {
         let Some(pid) = victim.pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) else { return };
         let signal = if stops { Signal::STOP } else { Signal::KILL };
@@ -212,36 +240,44 @@ impl Watch {
         }
         if stops {
             self.stops += 1;
-            self.stopped.push((pid, Instant::now() + STOPPED));
+            self.stopped.0.push((pid, Instant::now() + STOPPED));
         } else {
             self.kills += 1;
-            self.down.entry(victim.name.clone()).or_insert_with(Instant::now);
+            self.down.entry((victim.name.clone(), victim.incarnation.0)).or_insert_with(Instant::now);
         }
     }
 
-    fn continue_due(&mut self, now: Instant) {
-        let due = self.stopped.extract_if(.., |(_, until)| *until <= now);
-        for (pid, _) in due {
-            // Killed meanwhile: then there is nothing to continue.
-            let _ = kill_process(pid, Signal::CONT);
+    /// Sees what happens until then, or until somebody who is stopped has to go on.
+    async fn look(&mut self, events: &mut Events, until: Instant) -> Result<()> {
+        let due = self.stopped.0.iter().map(|(_, until)| *until).min();
+        let until = due.map_or(until, |due| due.min(until));
+        match tokio::time::timeout_at(until.into(), events.next()).await {
+            Ok(event) => self.see(&event.ok_or_else(gone)?),
+            Err(_) => self.stopped.continue_due(Instant::now()),
         }
+        Ok(())
     }
 
     fn see(&mut self, event: &Event) {
         match event {
             Event::Started { name, incarnation, .. } if incarnation.0 > 1 => {
                 self.restarts += 1;
-                if let Some(since) = self.down.remove(name) {
-                    self.back.push(since.elapsed());
-                }
+                let back = &mut self.back;
+                self.down.retain(|(other, life), since| {
+                    let is_back = other == name && *life < incarnation.0;
+                    if is_back {
+                        back.push(since.elapsed());
+                    }
+                    !is_back
+                });
             }
             Event::Exited(report) => {
-                let is_ours =
-                    self.down.contains_key(&report.name) && report.exit == Exit::Signal(libc::SIGKILL);
+                let life = (report.name.clone(), report.incarnation.0);
+                let is_ours = self.down.contains_key(&life) && report.exit == Exit::Signal(libc::SIGKILL);
                 self.other_crashes += u64::from(!is_ours && !report.exit.is_normal());
             }
             Event::Ended { name, given_up, .. } => {
-                self.down.remove(name);
+                self.down.retain(|(other, _), _| other != name);
                 if *given_up {
                     self.given_up.push(name.clone());
                 }
@@ -264,8 +300,8 @@ impl Watch {
             back_worst_ms: milliseconds(self.back.last()),
             dead_letters: self.dead_letters,
             ledger,
-            not_back: self.down.into_keys().collect(),
-            given_up: self.given_up,
+            not_back: std::mem::take(&mut self.down).into_keys().map(|(name, _)| name).collect(),
+            given_up: std::mem::take(&mut self.given_up),
         }
     }
 }
@@ -304,7 +340,7 @@ mod tests {
     fn who_is_not_back_who_is_given_up_and_what_is_unaccounted_for_spoil_the_verdict() {
         let even = Ledger { accepted: 3, processed: 2, in_doubt: 1, ..Ledger::default() };
         assert!(verdict(Watch::default(), even).is_good());
-        let down = BTreeMap::from([("store".to_owned(), Instant::now())]);
+        let down = BTreeMap::from([(("store".to_owned(), 1), Instant::now())]);
         let lost = verdict(Watch { down, ..Watch::default() }, even);
         assert!(!lost.is_good() && lost.to_string().contains("not back      store"), "{lost}");
         let given_up = verdict(Watch { given_up: vec!["till".into()], ..Watch::default() }, even);

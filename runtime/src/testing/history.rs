@@ -90,10 +90,10 @@ impl History {
     /// Reads the receiver's journal; one that is not there says that nothing was handled.
     ///
     /// # Errors
-    /// As reading a file.
+    /// As reading a file; `InvalidData` when a line in it is none.
     pub fn read(&mut self, journal: impl AsRef<Path>) -> io::Result<()> {
         match std::fs::read_to_string(journal) {
-            Ok(text) => self.handled = read_journal(&text),
+            Ok(text) => self.handled = read_journal(&text)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.handled.clear(),
             Err(error) => return Err(error),
         }
@@ -107,19 +107,23 @@ impl History {
 }
 
 /// Reads a receiver's journal: `sender number incarnation` a line.
-pub fn read_journal(text: &str) -> Vec<Handled> {
-    text.lines()
-        .filter_map(|line| {
-            let mut words = line.split(' ').map(str::parse::<u64>);
-            let mut next = || words.next()?.ok();
-            let (sender, number, incarnation) = (next()?, next()?, next()?);
-            Some(Handled {
-                sender: u32::try_from(sender).ok()?,
-                number,
-                incarnation: u32::try_from(incarnation).ok()?,
-            })
-        })
-        .collect()
+///
+/// # Errors
+/// `InvalidData`, with the line, for one that is none: then nothing in it is to be believed.
+pub fn read_journal(text: &str) -> io::Result<Vec<Handled>> {
+    let wrong =
+        |line: &str| io::Error::new(io::ErrorKind::InvalidData, format!("no line of a journal: {line:?}"));
+    text.lines().map(|line| read_line(line).ok_or_else(|| wrong(line))).collect()
+}
+
+fn read_line(line: &str) -> Option<Handled> {
+    let mut words = line.split(' ');
+    let handled = Handled {
+        sender: words.next()?.parse().ok()?,
+        number: words.next()?.parse().ok()?,
+        incarnation: words.next()?.parse().ok()?,
+    };
+    words.next().is_none().then_some(handled)
 }
 
 /// What is wrong with a history.
@@ -138,13 +142,13 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Whether nothing was handled twice, out of order or without having been sent, and no more is lost than `in_hand`: of
-    /// told messages those that receivers had in hand when they died, at most one for each death.
-    pub fn is_clean(&self, in_hand: usize) -> bool {
+    /// Whether nothing was handled twice, out of order or without having been sent, and no more is in doubt than so many
+    /// deaths may leave: one message each, a told one that is lost or an ask whose sender knows.
+    pub fn is_clean(&self, deaths: usize) -> bool {
         self.duplicated.is_empty()
             && self.misordered.is_empty()
             && self.invented.is_empty()
-            && self.lost.len() <= in_hand
+            && self.lost.len() as u64 + self.in_doubt <= deaths as u64
     }
 }
 
@@ -214,6 +218,9 @@ mod tests {
 
     #[test]
     fn a_journal_is_read_line_by_line() {
-        assert_eq!(read_journal("1 7 2\n"), [Handled { sender: 1, number: 7, incarnation: 2 }]);
+        assert_eq!(read_journal("1 7 2\n").unwrap(), [Handled { sender: 1, number: 7, incarnation: 2 }]);
+        for torn in ["1 x 2\n", "1 7\n", "1 7 2 99\n", "1 12 11 13 2\n", "\n"] {
+            assert!(read_journal(torn).is_err(), "{torn:?}");
+        }
     }
 }

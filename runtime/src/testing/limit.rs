@@ -5,10 +5,18 @@ use std::time::Duration;
 
 use crate::System;
 
-/// How long a test may take: far more than any should.
+/// Far more than any test should take.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// How long a test may take.
 pub(crate) fn limit() -> Duration {
-    let set = std::env::var("WATERTIGHT_TEST_LIMIT").ok().and_then(|seconds| seconds.parse().ok());
-    Duration::from_secs(set.unwrap_or(120))
+    let Ok(text) = std::env::var("WATERTIGHT_TEST_LIMIT") else { return LIMIT };
+    text.parse().map(Duration::from_secs).unwrap_or_else(|_| {
+        eprintln!(
+            "watertight: WATERTIGHT_TEST_LIMIT is {text:?}, which is no number of seconds; {LIMIT:?} it is"
+        );
+        LIMIT
+    })
 }
 
 /// So much later a test is aborted that blocks its thread, and so cannot be told that its time is over.
