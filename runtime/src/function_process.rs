@@ -37,7 +37,7 @@ use crate::message::{Message, MessageKey};
 use crate::process::code_reference::{CodeReference, assert_captures_nothing};
 use crate::report::{CrashReport, Exit};
 use crate::spec::{Output, Restart, Spec};
-use crate::task::{self, Call, Piece, TaskCode};
+use crate::task::{self, Piece, TaskCode};
 use crate::wire::codec;
 use crate::wire::control::Request;
 use crate::wire::passing::{self, Passed};
@@ -300,7 +300,7 @@ impl Handler<Begin> for Once {
         let code = errand.code.resolve::<TaskCode>()?.main.call;
         let mut output = Vec::new();
         let owned = errand.descriptors.0.into_iter().filter_map(Arc::into_inner).collect();
-        let call = || code(Call { context: None, input: &errand.input.0, output: &mut output });
+        let call = || code(&errand.input.0, &mut output);
         let (called, beside) = passing::collecting(|| passing::offering(owned, call).0);
         cx.stop();
         let error = called.err().map(|error| error.to_string());

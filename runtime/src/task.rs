@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 
+use crate::pool::shift::Shift;
 use crate::process::code_reference::{CodeError, CodeReference, Entry, conjure};
 use crate::wire::codec::{self, DecodeError, EncodeError};
 use crate::wire::frame::BODY_LIMIT;
@@ -18,18 +19,13 @@ pub(crate) struct TaskCode {
     /// Reads what all calls share.
     pub(crate) read_context: fn(&[u8]) -> Result<TaskContext, DecodeError>,
     /// Reads the input, calls the function, and appends its result.
-    pub(crate) call: fn(Call<'_>) -> Result<(), CallError>,
+    pub(crate) call: fn(&[u8], &mut Vec<u8>) -> Result<(), CallError>,
+    /// The same for all tasks of a chunk.
+    pub(crate) work: fn(&mut Shift<'_>),
 }
 
 /// What all calls of a job share, whatever its type.
 pub(crate) type TaskContext = Box<dyn Any>;
-
-/// One call.
-pub(crate) struct Call<'a> {
-    pub(crate) context: Option<&'a dyn Any>,
-    pub(crate) input: &'a [u8],
-    pub(crate) output: &'a mut Vec<u8>,
-}
 
 /// Why a call has no result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -118,11 +114,14 @@ where
     R: Serialize + 'static,
 {
     const ENTRY: &'static Entry<TaskCode> =
-        &Entry::new(PLAIN, TaskCode { read_context: no_context, call: Self::call });
+        &Entry::new(PLAIN, TaskCode { read_context: no_context, call: Self::call, work: Self::work });
 
-    fn call(call: Call<'_>) -> Result<(), CallError> {
-        let input = read::<T>(call.input)?;
-        write(&conjure::<F>()(input), call.output)
+    fn call(input: &[u8], output: &mut Vec<u8>) -> Result<(), CallError> {
+        call(conjure::<F>(), input, output)
+    }
+
+    fn work(shift: &mut Shift<'_>) {
+        shift.work(conjure::<F>());
     }
 }
 
@@ -136,17 +135,22 @@ where
     R: Serialize + 'static,
 {
     const ENTRY: &'static Entry<TaskCode> =
-        &Entry::new(WITH, TaskCode { read_context: Self::read_context, call: Self::call });
+        &Entry::new(WITH, TaskCode { read_context: Self::read_context, call: Self::call, work: Self::work });
 
     fn read_context(bytes: &[u8]) -> Result<TaskContext, DecodeError> {
         codec::decode_nested::<C>(bytes).map(|context| Box::new(context) as TaskContext)
     }
 
-    fn call(call: Call<'_>) -> Result<(), CallError> {
-        let context =
-            call.context.and_then(|context| context.downcast_ref::<C>()).ok_or(CallError::Context)?;
-        let input = read::<T>(call.input)?;
-        write(&conjure::<F>()(context, input), call.output)
+    /// One call alone has no context.
+    fn call(_: &[u8], _: &mut Vec<u8>) -> Result<(), CallError> {
+        Err(CallError::Context)
+    }
+
+    fn work(shift: &mut Shift<'_>) {
+        match shift.context().and_then(|context| context.downcast_ref::<C>()) {
+            Some(context) => shift.work(|input| conjure::<F>()(context, input)),
+            None => shift.refuse(&CallError::Context),
+        }
     }
 }
 
@@ -159,11 +163,14 @@ where
     R: Serialize + 'static,
 {
     const ENTRY: &'static Entry<TaskCode> =
-        &Entry::new(STAR, TaskCode { read_context: no_context, call: Self::call });
+        &Entry::new(STAR, TaskCode { read_context: no_context, call: Self::call, work: Self::work });
 
-    fn call(call: Call<'_>) -> Result<(), CallError> {
-        let input = read::<T>(call.input)?;
-        write(&conjure::<F>().spread(input), call.output)
+    fn call(input: &[u8], output: &mut Vec<u8>) -> Result<(), CallError> {
+        call(|arguments| conjure::<F>().spread(arguments), input, output)
+    }
+
+    fn work(shift: &mut Shift<'_>) {
+        shift.work(|arguments| conjure::<F>().spread(arguments));
     }
 }
 
@@ -171,12 +178,13 @@ fn no_context(_: &[u8]) -> Result<TaskContext, DecodeError> {
     Ok(Box::new(()))
 }
 
-fn read<T: DeserializeOwned>(input: &[u8]) -> Result<T, CallError> {
-    codec::decode_nested(input).map_err(|error| CallError::Input(error.to_string()))
-}
-
-fn write<R: Serialize>(result: &R, output: &mut Vec<u8>) -> Result<(), CallError> {
-    codec::encode_into(result, output, RESULT_LIMIT).map_err(|error| CallError::Output(error.to_string()))
+fn call<T: DeserializeOwned, R: Serialize>(
+    f: impl Fn(T) -> R,
+    input: &[u8],
+    output: &mut Vec<u8>,
+) -> Result<(), CallError> {
+    let input = codec::decode_nested(input).map_err(|error| CallError::Input(error.to_string()))?;
+    codec::encode_into(&f(input), output, RESULT_LIMIT).map_err(|error| CallError::Output(error.to_string()))
 }
 
 /// Largest result, and largest input: what fits a frame, with room for what stands beside it.

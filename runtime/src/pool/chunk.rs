@@ -3,33 +3,59 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::job::Job;
 use super::row;
+use crate::process::board::SLOTS;
+use crate::task::RESULT_LIMIT;
+use crate::wire::codec::{self, EncodeError};
+use crate::wire::passing;
 
 /// A chunk should run about so long: a hundred times what it costs to send one, and short enough that the last ones end
 /// together.
 const TARGET: u64 = 2_000_000;
-/// A chunk should not run shorter than this, if it can: ten times what it costs to send one.
-const LEAST: u64 = 200_000;
+/// A chunk should not run shorter than this, if it can: several times what it costs to send one.
+const LEAST: u64 = 100_000;
 /// Most bytes of inputs in a chunk of more than one task: a frame that leaves in one write.
 const BYTES: usize = 56 << 10;
 /// Most tasks in a chunk: their results, of a few bytes each, fit the board.
 const TASKS: u64 = 16_384;
-/// While nothing is known of a job, chunks double from one task to this many.
-const UNKNOWN: u64 = 64;
+/// Tasks that are claimed at once should run about so long, in nanoseconds: a hundred times what it costs to claim.
+const BLOCK: u64 = 1_000;
+/// Most tasks that are claimed at once: should the next ones be long ones, so many wait for each other.
+const MOST_CLAIMED: u32 = 16;
 
 /// How many tasks the next chunk should have. `mean` is how long one takes in nanoseconds, 0 if nothing is known yet;
-/// `sent` is how many have been sent, and `left` how many are left, if that is known.
-pub(super) fn size(mean: u64, sent: u64, left: Option<u64>, workers: usize) -> u64 {
-    let by_time = match mean {
-        0 => (sent / workers.max(1) as u64).clamp(1, UNKNOWN),
-        mean => (TARGET / mean).clamp(1, TASKS),
-    };
-    // So that each worker gets at least four of the rest: what is uneven then evens out. But not ever less at the end:
-    // an idle worker takes from the others.
-    let least = LEAST.checked_div(mean).unwrap_or(0).max(1);
-    let share = left.map_or(TASKS, |left| (left / (workers.max(1) as u64 * 4)).max(least));
-    by_time.min(share)
+/// then `before` is how long those of the same function took in another job, 0 if there was none. `left` is how many are
+/// left, if that is known.
+pub(super) fn size(mean: u64, before: u64, left: Option<u64>, workers: usize) -> u64 {
+    let workers = workers.max(1) as u64;
+    // So that each worker gets at least four of the rest: what is uneven then evens out.
+    let share = |least: u64| left.map_or(TASKS, |left| (left / (workers * 4)).max(least));
+    if mean == 0 {
+        // These may be quite different ones, and nobody takes from a worker of which it is not known that it is late.
+        return LEAST.checked_div(before).unwrap_or(1).clamp(1, TASKS).min(share(1));
+    }
+    // But not ever less at the end: an idle worker takes from the others.
+    (TARGET / mean).clamp(1, TASKS).min(share((LEAST / mean).max(1)))
+}
+
+/// How many tasks may be under way in chunks of this size: for each worker what it has, and one chunk more, so that none
+/// waits for the next one to be made. While nothing is known of the tasks, only what the workers have.
+pub(super) fn window(mean: u64, size: u64, workers: usize) -> u64 {
+    let chunks = if mean == 0 { SLOTS } else { SLOTS + 1 };
+    size.saturating_mul((workers * chunks) as u64)
+}
+
+/// How many tasks a worker claims at a time. None of them can be given to an idle worker any more, so only tasks that are
+/// known to be tiny are claimed by the dozen.
+pub(super) fn block(mean: u64, timed: bool) -> u32 {
+    match mean {
+        0 => 1,
+        _ if timed => 1,
+        mean => u32::try_from(BLOCK / mean).unwrap_or(MOST_CLAIMED).clamp(1, MOST_CLAIMED),
+    }
 }
 
 /// A row of tasks of one job.
@@ -49,32 +75,75 @@ pub(super) struct Chunk {
 /// Encoded inputs.
 #[derive(Default)]
 pub(super) struct Inputs {
-    /// Each behind its length.
+    /// Each behind its length; then room for more.
     bytes: Vec<u8>,
-    /// Where each begins.
-    offsets: Vec<u32>,
+    /// Bytes that inputs take.
+    used: usize,
+    tasks: u32,
+    /// Where the last one begins.
+    last: usize,
+    /// Where every [`MARK`]th begins.
+    marks: Vec<usize>,
     /// Beside the only one.
     descriptors: Vec<Arc<OwnedFd>>,
 }
 
+/// From one mark to the next: so many inputs are passed over at most to find one.
+const MARK: u32 = 64;
+
 impl Inputs {
-    /// Adds an input that `write` appends.
-    pub(super) fn add<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
-        let start = row::begin(&mut self.bytes);
-        if let Err(error) = write(&mut self.bytes) {
-            self.bytes.truncate(start);
-            return Err(error);
+    /// Room for so many, as far as it can be told before they are known.
+    pub(super) fn with_room(tasks: u64) -> Inputs {
+        let bytes = usize::try_from(tasks.saturating_mul(16)).unwrap_or(BYTES).clamp(64, BYTES + 64);
+        Inputs { bytes: vec![0; bytes], ..Inputs::default() }
+    }
+
+    /// Adds an input.
+    ///
+    /// # Errors
+    /// It does not encode, or is too large; then nothing is added.
+    #[inline]
+    pub(super) fn add<T: Serialize>(&mut self, input: &T) -> Result<(), EncodeError> {
+        let put = passing::collected();
+        let room = self.bytes.get_mut(self.used..).unwrap_or_default();
+        let length = match row::place(room, input) {
+            Some(length) => length,
+            None => {
+                passing::put_back(put);
+                self.make_room(input)?
+            }
+        };
+        if self.tasks.is_multiple_of(MARK) {
+            self.marks.push(self.used);
         }
-        row::end(&mut self.bytes, start, false);
-        // `write` keeps to a limit far below u32.
-        self.offsets.push(u32::try_from(start).unwrap_or(u32::MAX));
+        self.last = self.used;
+        self.used += length;
+        self.tasks += 1;
         Ok(())
+    }
+
+    /// Writes an input for which there was no room, and makes more than it takes.
+    #[cold]
+    #[inline(never)]
+    fn make_room<T: Serialize>(&mut self, input: &T) -> Result<usize, EncodeError> {
+        self.bytes.truncate(self.used);
+        let start = row::begin(&mut self.bytes);
+        let encoded = codec::encode_into(input, &mut self.bytes, RESULT_LIMIT);
+        if encoded.is_ok() {
+            row::end(&mut self.bytes, start, false);
+        }
+        let length = self.bytes.len() - self.used;
+        self.bytes.resize((self.bytes.len() * 2).clamp(64, BYTES + self.bytes.len()), 0);
+        encoded.map(|()| length)
     }
 
     /// Takes the last input out again, to be a chunk of its own.
     pub(super) fn split_last(&mut self) -> Inputs {
-        let start = self.offsets.pop().unwrap_or(0) as usize;
-        Inputs { bytes: self.bytes.split_off(start), offsets: vec![0], descriptors: Vec::new() }
+        let bytes = self.bytes[self.last..self.used].to_vec();
+        self.used = self.last;
+        self.tasks = self.tasks.saturating_sub(1);
+        self.marks.truncate(self.tasks.div_ceil(MARK) as usize);
+        Inputs { used: bytes.len(), bytes, tasks: 1, marks: vec![0], ..Inputs::default() }
     }
 
     pub(super) fn with_descriptors(mut self, descriptors: Vec<Arc<OwnedFd>>) -> Inputs {
@@ -82,20 +151,31 @@ impl Inputs {
         self
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.offsets.len()
+    pub(super) fn tasks(&self) -> u32 {
+        self.tasks
     }
 
     /// Whether another input should go into another chunk.
     pub(super) fn is_full(&self) -> bool {
-        self.bytes.len() >= BYTES
+        self.used >= BYTES
+    }
+
+    /// Where this one begins, or where the last one ends.
+    fn start(&self, task: u32) -> usize {
+        let Some(mark) = self.marks.get((task / MARK) as usize).filter(|_| task < self.tasks) else {
+            return self.used;
+        };
+        let mut rest = &self.bytes[*mark..self.used];
+        for _ in 0..task % MARK {
+            rest = row::next(rest).map_or(&[], |(_, behind)| behind);
+        }
+        self.used - rest.len()
     }
 }
 
 impl Chunk {
     pub(super) fn new(job: &Arc<Job>, first: u64, inputs: Inputs) -> Chunk {
-        // As many as offsets were pushed: far fewer than 2^32.
-        let to = u32::try_from(inputs.len()).unwrap_or(u32::MAX);
+        let to = inputs.tasks();
         Chunk { job: Arc::clone(job), first, inputs: Arc::new(inputs), from: 0, to, attempts: 0 }
     }
 
@@ -119,9 +199,7 @@ impl Chunk {
 
     /// Its inputs as they travel.
     pub(super) fn bytes(&self) -> &[u8] {
-        let start = |task: u32| self.inputs.offsets.get(task as usize).map(|start| *start as usize);
-        let end = start(self.to).unwrap_or(self.inputs.bytes.len());
-        &self.inputs.bytes[start(self.from).unwrap_or(end)..end]
+        &self.inputs.bytes[self.inputs.start(self.from)..self.inputs.start(self.to)]
     }
 
     pub(super) fn descriptors(&self) -> Vec<Arc<OwnedFd>> {
@@ -130,22 +208,88 @@ impl Chunk {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     #[test]
     fn tiny_tasks_travel_by_the_thousand_and_long_ones_alone() {
-        assert_eq!(size(30, 100, None, 2), TASKS);
-        assert_eq!(size(30, 100, Some(90_000), 2), 11_250);
-        assert_eq!(size(30, 100, Some(10), 2), LEAST / 30);
-        assert_eq!(size(1_000_000, 100, Some(900), 2), 2);
-        assert_eq!(size(1_000_000, 100, Some(3), 2), 1);
-        assert_eq!(size(60_000_000_000, 100, None, 2), 1);
+        assert_eq!(size(30, 0, None, 2), TASKS);
+        assert_eq!(size(30, 0, Some(90_000), 2), 11_250);
+        assert_eq!(size(30, 0, Some(10), 2), LEAST / 30);
+        assert_eq!(size(1_000_000, 0, Some(900), 2), 2);
+        assert_eq!(size(1_000_000, 0, Some(3), 2), 1);
+        assert_eq!(size(60_000_000_000, 0, None, 2), 1);
+        assert_eq!(size(u64::MAX, 0, Some(u64::MAX), 2), 1);
     }
 
     #[test]
-    fn a_job_of_which_nothing_is_known_begins_with_single_tasks() {
-        assert_eq!((size(0, 0, None, 2), size(0, 4, None, 2), size(0, 10_000, None, 2)), (1, 2, UNKNOWN));
-        assert_eq!(size(0, 100, Some(8), 4), 1);
+    fn of_a_job_of_which_nothing_is_known_each_worker_gets_single_tasks() {
+        assert_eq!((size(0, 0, None, 2), size(0, 0, Some(1_000_000), 2)), (1, 1));
+        assert_eq!((window(0, 1, 2), window(30, 100, 2)), (4, 600));
+    }
+
+    #[test]
+    fn what_another_job_took_is_a_guess_that_may_be_wrong() {
+        assert_eq!(size(0, 30, None, 2), LEAST / 30);
+        assert_eq!(size(0, 30, Some(800), 2), 100);
+        assert_eq!((size(0, 30, Some(7), 2), size(0, u64::MAX, None, 2)), (1, 1));
+        assert_eq!(size(1_000_000, 30, None, 2), 2, "what is known is known");
+    }
+
+    #[test]
+    fn only_tiny_tasks_are_claimed_by_the_dozen() {
+        assert_eq!((block(0, false), block(10, false), block(100, false)), (1, MOST_CLAIMED, 10));
+        assert_eq!((block(1_000_000, false), block(u64::MAX, false), block(10, true)), (1, 1, 1));
+    }
+
+    #[test]
+    fn a_part_of_a_chunk_has_the_inputs_of_its_tasks() {
+        let job = Job::new(crate::task::code(|x: u64| x).unwrap(), None, None, 0, 0);
+        let mut inputs = Inputs::with_room(1);
+        for input in 0..200_u64 {
+            inputs.add(&"x".repeat(usize::try_from(input).unwrap())).unwrap();
+        }
+        let chunk = Chunk::new(&job, 7, inputs);
+        for (from, to) in [(0, 200), (0, 1), (63, 64), (64, 65), (100, 163), (199, 200), (5, 5), (150, 999)] {
+            let part = chunk.part(from, to);
+            assert_eq!((part.first, part.tasks()), (7 + u64::from(from), to.min(200) - from));
+            let (mut rest, mut texts) = (part.bytes(), Vec::new());
+            while let Some((item, behind)) = row::next(rest) {
+                texts.push(codec::decode::<String>(item.unwrap()).unwrap().len());
+                rest = behind;
+            }
+            assert!(rest.is_empty());
+            assert_eq!(texts, (from as usize..to.min(200) as usize).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn the_last_input_may_become_a_chunk_of_its_own() {
+        for before in [0, 1, 63, 64, 65] {
+            let mut inputs = Inputs::default();
+            for input in 0..=before {
+                inputs.add(&input).unwrap();
+            }
+            let last = inputs.split_last();
+            assert_eq!((inputs.tasks(), last.tasks()), (before, 1));
+            assert_eq!(
+                row::next(&last.bytes[..last.used]).unwrap().0.unwrap(),
+                codec::encode(&before, 9).unwrap()
+            );
+            inputs.add(&7_u32).unwrap();
+            assert_eq!(inputs.start(before), inputs.last);
+            assert_eq!(inputs.start(before + 1), inputs.used);
+        }
+    }
+
+    #[test]
+    fn an_input_that_is_too_large_leaves_the_others() {
+        let mut inputs = Inputs::default();
+        inputs.add(&1_u8).unwrap();
+        let large = "x".repeat(RESULT_LIMIT);
+        assert_eq!(inputs.add(&large), Err(EncodeError::TooLarge(RESULT_LIMIT)));
+        inputs.add(&&large[..RESULT_LIMIT - 16]).unwrap();
+        assert_eq!(inputs.tasks(), 2);
     }
 }

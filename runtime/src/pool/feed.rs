@@ -3,8 +3,6 @@
 //! Items are taken from the iterator only while few of them are under way, so an endless iterator takes no memory. It is
 //! done in the caller's own task, so neither the items nor the results need be `Send`.
 
-use std::marker::PhantomData;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -15,13 +13,11 @@ use super::Pool;
 use super::chunk::{self, Chunk, Inputs};
 use super::error::{PoolError, TaskError};
 use super::job::{Job, Outcome, Shared};
-use super::row;
+use super::results::Results;
 use super::stats::Progress;
-use crate::process::board::SLOTS;
 use crate::process::code_reference::CodeReference;
 use crate::sync::lock;
-use crate::task;
-use crate::wire::{codec, passing};
+use crate::wire::passing;
 
 /// How often a progress callback is called at most.
 const REPORT: Duration = Duration::from_millis(100);
@@ -41,37 +37,30 @@ pub(super) struct Feed<I, R> {
     failed: u64,
     chunk: Option<u64>,
     /// Results that have come and are not given out yet.
-    results: Results,
+    results: Results<R>,
     /// A failure behind a row of results.
     stashed: Option<(u64, TaskError)>,
     began: Instant,
     on_progress: Option<Box<dyn FnMut(Progress) + Send>>,
     reported: Instant,
-    result: PhantomData<fn() -> R>,
 }
 
 /// What has come.
-pub(super) enum Row<R> {
-    /// Results from this item on.
-    Results(u64, Vec<R>),
+pub(super) enum Row {
+    /// Results from this item on: [`Feed::take_row`] takes them.
+    Results(u64),
     /// This item has none.
     Failed(u64, TaskError),
-}
-
-#[derive(Default)]
-struct Results {
-    next: u64,
-    left: u32,
-    bytes: Vec<u8>,
-    read: usize,
-    descriptors: Vec<Arc<OwnedFd>>,
 }
 
 impl<I: Iterator, R> Feed<I, R> {
     pub(super) fn new(pool: &Pool, code: CodeReference, context: Option<Shared>, items: I) -> Feed<I, R> {
         let options = &pool.keeper.options;
-        let job = Job::new(code, context, options.deadline, options.retries);
-        let refused = lock(&pool.crew.state).refuses();
+        let (refused, before) = {
+            let state = lock(&pool.crew.state);
+            (state.refuses(), state.took.of(code))
+        };
+        let job = Job::new(code, context, options.deadline, options.retries, before);
         let mut feed = Feed::with(pool, refused, items);
         feed.job = Some(job);
         feed
@@ -103,7 +92,6 @@ impl<I: Iterator, R> Feed<I, R> {
             began: Instant::now(),
             on_progress: None,
             reported: Instant::now(),
-            result: PhantomData,
         }
     }
 
@@ -137,28 +125,28 @@ where
     R: DeserializeOwned,
 {
     /// The next outcomes, as many as there are: in a row, or a single failure. As [`poll`](Self::poll) else.
-    pub(super) fn poll_row(&mut self, cx: &mut Context<'_>) -> Poll<Option<Row<R>>> {
-        let Some((first, result)) = std::task::ready!(self.poll(cx, u64::MAX)) else {
-            return Poll::Ready(None);
-        };
-        let mut results = Vec::with_capacity(self.results.left as usize + 1);
-        match result {
-            Ok(result) => results.push(result),
-            Err(error) => return Poll::Ready(Some(Row::Failed(first, error))),
+    pub(super) fn poll_row(&mut self, cx: &mut Context<'_>) -> Poll<Option<Row>> {
+        if let Some((task, error)) = self.stashed.take() {
+            self.count(1, true);
+            return Poll::Ready(Some(Row::Failed(task, error)));
         }
-        while let Some((task, result)) = self.next_result() {
-            self.done += 1;
-            match result {
-                Ok(result) => results.push(result),
-                Err(error) => {
-                    self.failed += 1;
-                    self.stashed = Some((task, error));
-                    break;
-                }
-            }
+        if self.results.len() == 0 {
+            return self.poll_more(cx, u64::MAX);
         }
-        self.report(false);
-        Poll::Ready(Some(Row::Results(first, results)))
+        Poll::Ready(Some(Row::Results(self.results.next)))
+    }
+
+    /// How many results a row may have now.
+    pub(super) fn waiting(&self) -> usize {
+        self.results.len()
+    }
+
+    /// Gives the results that have come to `put`, in order, up to the first failure; that comes next.
+    pub(super) fn take_row(&mut self, put: impl FnMut(R)) {
+        let first = self.results.next;
+        self.stashed = self.results.take_row(put);
+        let failures = u64::from(self.stashed.is_some());
+        self.count(self.results.next - first - failures, false);
     }
 
     /// The next outcome, and the number of its item. Takes items as long as fewer than `most` of them are under way or
@@ -169,44 +157,46 @@ where
         most: u64,
     ) -> Poll<Option<(u64, Result<R, TaskError>)>> {
         loop {
-            if let Some((task, error)) = self.stashed.take() {
-                return Poll::Ready(Some((task, Err(error))));
-            }
-            if let Some(result) = self.next_result() {
-                self.count(result.1.is_err());
+            if let Some(result) = self.results.take_one() {
+                self.count(1, result.1.is_err());
                 return Poll::Ready(Some(result));
             }
-            if let Some(error) = self.refused.take() {
-                self.exhausted = true;
-                self.taken = self.done;
-                // Even a map of nothing tells.
-                return Poll::Ready(Some((self.done, Err(error.into()))));
-            }
-            self.take_items(most);
-            if self.exhausted && self.done >= self.taken {
-                self.report(true);
-                return Poll::Ready(None);
-            }
-            let Some(job) = &self.job else { return Poll::Ready(None) };
-            match std::task::ready!(job.poll_take(cx)) {
-                Outcome::Results { first, tasks, bytes } => {
-                    self.results =
-                        Results { next: first, left: tasks, bytes, read: 0, descriptors: Vec::new() };
-                }
-                Outcome::Single { task, bytes, descriptors } => {
-                    self.results = Results { next: task, left: 1, bytes, read: 0, descriptors };
-                }
-                Outcome::Failed { task, error } => {
-                    self.count(true);
-                    return Poll::Ready(Some((task, Err(error))));
-                }
+            match std::task::ready!(self.poll_more(cx, most)) {
+                Some(Row::Results(_)) => {}
+                Some(Row::Failed(task, error)) => return Poll::Ready(Some((task, Err(error)))),
+                None => return Poll::Ready(None),
             }
         }
     }
 
-    fn count(&mut self, failed: bool) {
-        self.done += 1;
-        self.failed += u64::from(failed);
+    /// Feeds the workers, and takes what has come. A failure has been counted.
+    fn poll_more(&mut self, cx: &mut Context<'_>, most: u64) -> Poll<Option<Row>> {
+        if let Some(error) = self.refused.take() {
+            self.exhausted = true;
+            self.taken = self.done;
+            // Even a map of nothing tells.
+            return Poll::Ready(Some(Row::Failed(self.done, error.into())));
+        }
+        self.take_items(most);
+        if self.exhausted && self.done >= self.taken {
+            self.report(true);
+            return Poll::Ready(None);
+        }
+        let Some(job) = &self.job else { return Poll::Ready(None) };
+        self.results = match std::task::ready!(job.poll_take(cx)) {
+            Outcome::Results { first, tasks, bytes } => Results::new(first, tasks, bytes, Vec::new()),
+            Outcome::Single { task, bytes, descriptors } => Results::new(task, 1, bytes, descriptors),
+            Outcome::Failed { task, error } => {
+                self.count(1, true);
+                return Poll::Ready(Some(Row::Failed(task, error)));
+            }
+        };
+        Poll::Ready(Some(Row::Results(self.results.next)))
+    }
+
+    fn count(&mut self, outcomes: u64, failed: bool) {
+        self.done += outcomes;
+        self.failed += if failed { outcomes } else { 0 };
         self.report(false);
     }
 
@@ -216,9 +206,9 @@ where
         let workers = self.pool.workers().max(1);
         loop {
             let left = self.total.map(|total| total.saturating_sub(self.taken));
-            let size = self.chunk.unwrap_or_else(|| chunk::size(job.mean(), self.taken, left, workers));
-            // For each worker what it has, and one more chunk.
-            let window = most.min(size.saturating_mul((workers * (SLOTS + 1)) as u64));
+            let mean = job.mean();
+            let size = self.chunk.unwrap_or_else(|| chunk::size(mean, job.before, left, workers));
+            let window = most.min(chunk::window(mean, size, workers));
             if self.exhausted || self.taken - self.done >= window {
                 return;
             }
@@ -228,16 +218,16 @@ where
 
     fn take_chunk(&mut self, job: &Arc<Job>, size: u64) {
         let first = self.taken;
-        let mut inputs = Inputs::default();
+        let mut inputs = Inputs::with_room(size);
         let mut broken = None;
         let ((), beside) = passing::collecting(|| {
-            while (inputs.len() as u64) < size && !inputs.is_full() && passing::collected() == 0 {
+            while u64::from(inputs.tasks()) < size && !inputs.is_full() && passing::collected() == 0 {
                 let Some(item) = self.items.next() else {
                     self.exhausted = true;
                     return;
                 };
                 self.taken += 1;
-                if let Err(error) = inputs.add(|out| task::encode_input(&item, out)) {
+                if let Err(error) = inputs.add(&item) {
                     broken = Some(error);
                     return;
                 }
@@ -251,7 +241,7 @@ where
             let last = inputs.split_last().with_descriptors(beside);
             self.put(Chunk::new(job, self.taken - 1, last));
         }
-        if inputs.len() > 0 {
+        if inputs.tasks() > 0 {
             self.put(Chunk::new(job, first, inputs));
         }
     }
@@ -265,52 +255,16 @@ where
             }
         }
     }
-
-    fn next_result(&mut self) -> Option<(u64, Result<R, TaskError>)> {
-        let results = &mut self.results;
-        results.left = results.left.checked_sub(1)?;
-        let rest = results.bytes.get(results.read..).unwrap_or_default();
-        // That there are as many as there should be was checked when they came.
-        let result = match row::next(rest) {
-            Some((result, behind)) => {
-                results.read += rest.len() - behind.len();
-                match result {
-                    Ok(bytes) => decode(bytes, &results.descriptors),
-                    Err(text) => Err(TaskError::Result(String::from_utf8_lossy(text).into_owned())),
-                }
-            }
-            None => Err(TaskError::Result("the result is cut off".into())),
-        };
-        let task = results.next;
-        results.next += 1;
-        Some((task, result))
-    }
-}
-
-/// Reads a result. It comes from another process, and that may have gone wrong.
-pub(super) fn decode<R: DeserializeOwned>(
-    bytes: &[u8],
-    descriptors: &[Arc<OwnedFd>],
-) -> Result<R, TaskError> {
-    let read = || codec::decode_nested::<R>(bytes);
-    let decoded = if descriptors.is_empty() {
-        read()
-    } else {
-        let owned: std::io::Result<Vec<OwnedFd>> = descriptors.iter().map(|one| one.try_clone()).collect();
-        let owned = owned.map_err(|error| TaskError::Result(format!("no descriptor left: {error}")))?;
-        passing::offering(owned, read).0
-    };
-    decoded.map_err(|error| TaskError::Result(format!("the result could not be read: {error}")))
 }
 
 impl<I, R> Drop for Feed<I, R> {
     /// Nobody wants the rest: what is not begun is taken back.
     fn drop(&mut self) {
-        if let Some(job) = &self.job
-            && (!self.exhausted || self.done < self.taken)
-        {
+        let Some(job) = &self.job else { return };
+        let mut state = lock(&self.pool.crew.state);
+        state.took.note(job.code, job.mean());
+        if !self.exhausted || self.done < self.taken {
             job.cancel();
-            let mut state = lock(&self.pool.crew.state);
             state.withdraw(job);
             self.pool.crew.give_out(&mut state);
         }

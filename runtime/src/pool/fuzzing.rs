@@ -65,8 +65,10 @@ fn board(choices: &mut Choices<'_>) {
         let narrow = u32::from(choices.byte());
         if wide >> bit & 1 == 1 { u32::try_from(choices.number() >> 32).unwrap_or(u32::MAX) } else { narrow }
     };
-    let at = Progress { begun: number(0), end: number(1), done: number(2), bytes: number(3) };
-    let end = number(4);
+    let (begun, end, done, bytes) = (number(0), number(1), number(2), number(3));
+    let (chunk_end, ahead) = (number(4), number(5));
+    let at = Progress { begun, claimed: begun.saturating_add(ahead), end, done, bytes };
+    let end = chunk_end;
     let (dead, beyond) = (wide >> 6 & 1 == 1, wide >> 7 & 1 == 1);
     let Reading { done, in_doubt, rest } = reading::read(at, end, dead, beyond);
     assert!(done <= in_doubt.start && in_doubt.start <= in_doubt.end);
@@ -76,7 +78,8 @@ fn board(choices: &mut Choices<'_>) {
     if !disbelieved {
         assert_eq!(in_doubt.start, settled);
         assert!(in_doubt.len() <= usize::from(dead), "one task is run at a time");
-        assert!(at.bytes as usize <= ROOM && at.done <= at.begun && at.begun <= at.end && at.end <= end);
+        assert!(at.bytes as usize <= ROOM && at.done <= at.begun && at.begun <= at.claimed);
+        assert!(at.claimed <= at.end && at.end <= end);
         assert_eq!(rest, at.begun..end, "what was begun is not begun again");
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Job {
     pub(super) retries: u8,
     /// Nobody wants its results any more.
     cancelled: AtomicBool,
+    /// How long a task of the same function took in another job, in nanoseconds; 0 if there was none.
+    pub(super) before: u64,
     /// How long a task takes, in nanoseconds; 0 as long as nothing is known.
     mean: AtomicU64,
     arrived: Mutex<Arrived>,
@@ -62,12 +64,14 @@ impl Job {
         context: Option<Shared>,
         deadline: Option<Duration>,
         retries: u8,
+        before: u64,
     ) -> Arc<Job> {
         Arc::new(Job {
             code,
             context,
             deadline,
             retries,
+            before,
             cancelled: AtomicBool::new(false),
             mean: AtomicU64::new(0),
             arrived: Mutex::default(),
@@ -123,11 +127,35 @@ impl Job {
         self.mean.load(Ordering::Relaxed)
     }
 
-    /// A chunk of so many tasks took so long. The last one counts for half: tasks may change as a job goes on.
+    /// A chunk of so many tasks took so long.
     pub(super) fn measured(&self, tasks: u32, nanoseconds: u64) {
-        let one = (nanoseconds / u64::from(tasks.max(1))).max(1);
-        let before = self.mean();
-        let mean = if before == 0 { one } else { before / 2 + one / 2 };
-        self.mean.store(mean.max(1), Ordering::Relaxed);
+        if let Some(mean) = mean_after(self.mean(), tasks, nanoseconds) {
+            self.mean.store(mean, Ordering::Relaxed);
+        }
+    }
+}
+
+/// How long a task takes in nanoseconds, by what was known before (0 if nothing was) and by a further chunk of them.
+fn mean_after(before: u64, tasks: u32, nanoseconds: u64) -> Option<u64> {
+    /// So many tasks tell more than all before them: the first ones of a job are slow, as caches are cold.
+    const MANY: u32 = 16;
+    let one = nanoseconds.checked_div(u64::from(tasks))?.max(1);
+    let replaces = before == 0 || (one < before && tasks >= MANY);
+    // Half of each: tasks may change as a job goes on.
+    Some(if replaces { one } else { before / 2 + one.div_ceil(2) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_long_a_task_takes_is_found_soon_and_follows_what_changes() {
+        assert_eq!(mean_after(0, 1, 3_000), Some(3_000));
+        assert_eq!(mean_after(3_000, 1_000, 30_000), Some(30));
+        assert_eq!(mean_after(3_000, 1, 1_000), Some(2_000));
+        assert_eq!(mean_after(30, 2, 2_000_000_000), Some(500_000_015));
+        assert_eq!(mean_after(30, 0, 5), None);
+        assert_eq!(mean_after(1, 1_000, 0), Some(1));
     }
 }

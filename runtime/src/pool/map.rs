@@ -133,7 +133,13 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             match ready!(self.feed.poll_row(cx)) {
-                Some(Row::Results(first, row)) => self.results.put(first, row),
+                Some(Row::Results(first)) => {
+                    let Map { feed, results } = &mut *self;
+                    results.put(first, |row| {
+                        row.reserve(feed.waiting());
+                        feed.take_row(|result| row.push(result));
+                    });
+                }
                 Some(Row::Failed(index, error)) => return Poll::Ready(Err(MapError { index, error })),
                 None => return Poll::Ready(Ok(self.results.take())),
             }
@@ -152,10 +158,14 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             match ready!(self.feed.poll_row(cx)) {
-                Some(Row::Results(first, row)) => {
-                    self.results.put(first, row.into_iter().map(Ok).collect());
+                Some(Row::Results(first)) => {
+                    let Each { feed, results } = &mut *self;
+                    results.put(first, |row| {
+                        row.reserve(feed.waiting());
+                        feed.take_row(|result| row.push(Ok(result)));
+                    });
                 }
-                Some(Row::Failed(index, error)) => self.results.put(index, vec![Err(error)]),
+                Some(Row::Failed(index, error)) => self.results.put(index, |row| row.push(Err(error))),
                 None => return Poll::Ready(self.results.take()),
             }
         }
@@ -177,12 +187,13 @@ impl<R> InOrder<R> {
         InOrder { results: Vec::with_capacity(room), early: BTreeMap::new() }
     }
 
-    fn put(&mut self, first: u64, mut row: Vec<R>) {
+    /// Calls `put` with where the results from `first` on go.
+    fn put(&mut self, first: u64, put: impl FnOnce(&mut Vec<R>)) {
         if first != self.results.len() as u64 {
-            self.early.insert(first, row);
+            put(self.early.entry(first).or_default());
             return;
         }
-        self.results.append(&mut row);
+        put(&mut self.results);
         while let Some(mut next) = self.early.remove(&(self.results.len() as u64)) {
             self.results.append(&mut next);
         }

@@ -3,11 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::chunk::Chunk;
+use super::chunk::{self, Chunk};
 use super::error::TaskError;
 use super::job::{Outcome, Shared};
-use super::reading::{self, Reading};
-use super::row;
+use super::reading;
 use super::state::WORTH_TAKING;
 use super::stats::WorkerStats;
 use super::worker::{Beyond, CONTEXTS, Run, Worker};
@@ -77,26 +76,28 @@ impl Member {
             self.contexts.push_front(shared.number);
             shared.clone()
         });
+        let timed = chunk.job.deadline.is_some();
         Run {
             slot: u8::try_from(slot).unwrap_or(0),
             code: chunk.job.code,
             context,
-            timed: chunk.job.deadline.is_some(),
+            block: chunk::block(chunk.job.mean(), timed),
+            timed,
             inputs: Piece(chunk.bytes().to_vec()),
             descriptors: Passed(chunk.descriptors()),
         }
     }
 
-    /// How long what it has not begun of a chunk will take, in nanoseconds.
+    /// How long what could be taken back of a chunk will take, in nanoseconds.
     pub(super) fn left(&self, slot: usize) -> u64 {
         let Some(flight) = &self.slots[slot] else { return 0 };
         let at = self.board.progress(slot);
-        let tasks = u64::from(at.end.min(flight.end).saturating_sub(at.begun));
+        let tasks = u64::from(at.end.min(flight.end).saturating_sub(at.claimed));
         // Of a job of which nothing is known, each task may be long.
         tasks * Some(flight.chunk.job.mean()).filter(|mean| *mean > 0).unwrap_or(WORTH_TAKING)
     }
 
-    /// Takes back what it has not begun of a chunk, but for the first `keep` tasks of that.
+    /// Takes back what it has not claimed of a chunk, but for the first `keep` tasks of that.
     pub(super) fn take_back(&mut self, slot: usize, keep: u32) -> Option<Chunk> {
         let flight = self.slots[slot].as_mut()?;
         let taken = self.board.take_rest(slot, keep);
@@ -153,11 +154,7 @@ pub(super) fn settle(
     death: Option<Death>,
 ) -> Settled {
     let at = member.board.progress(slot);
-    let mut reading = reading::read(at, flight.end, death.is_some(), beyond.is_some());
-    let results = member.board.copy_results(slot, if reading.done > 0 { at.bytes } else { 0 });
-    if !row::has(&results, reading.done) {
-        reading = Reading { done: 0, in_doubt: 0..flight.end, rest: flight.end..flight.end };
-    }
+    let reading = reading::read(at, flight.end, death.is_some(), beyond.is_some());
     let chunk = &flight.chunk;
     let mut again = Vec::new();
     if !reading.rest.is_empty() {
@@ -173,7 +170,9 @@ pub(super) fn settle(
     }
     member.stats.tasks += u64::from(reading.done);
     if reading.done > 0 {
-        chunk.job.put(Outcome::Results { first: chunk.first, tasks: reading.done, bytes: results });
+        // Whether these bytes are so many results is found as they are read.
+        let bytes = member.board.copy_results(slot, at.bytes);
+        chunk.job.put(Outcome::Results { first: chunk.first, tasks: reading.done, bytes });
     }
     Settled { ran: reading.done, again }
 }

@@ -18,10 +18,10 @@ fn member() -> Member {
 }
 
 fn chunk(tasks: u64) -> Chunk {
-    let job = Job::new(task::code(|x: u64| x).unwrap(), None, None, 0);
+    let job = Job::new(task::code(|x: u64| x).unwrap(), None, None, 0, 0);
     let mut inputs = Inputs::default();
     for item in 0..tasks {
-        inputs.add(|out| task::encode_input(&item, out)).unwrap();
+        inputs.add(&item).unwrap();
     }
     Chunk::new(&job, 0, inputs)
 }
@@ -32,6 +32,22 @@ fn with_flight(tasks: u64) -> Member {
     member.board.lay_out(0, chunk.tasks());
     member.slots[0] = Some(Flight { end: chunk.tasks(), chunk, sent: 0 });
     member
+}
+
+impl Member {
+    /// As its worker would: claims and finishes tasks with these results, and then begins another one.
+    fn work(&mut self, results: &[&[u8]], in_hand: bool) {
+        let board = Arc::get_mut(&mut self.board).unwrap();
+        let mut desk = board.desk(0);
+        for result in results {
+            assert!(desk.claim(1) && desk.begin().is_some());
+            desk.room()[..result.len()].copy_from_slice(result);
+            desk.publish(result.len());
+        }
+        if in_hand {
+            assert!(desk.claim(2) && desk.begin().is_some());
+        }
+    }
 }
 
 #[test]
@@ -55,25 +71,21 @@ fn a_worker_whose_task_was_done_before_the_signal_came_is_pardoned() {
 #[test]
 fn what_is_taken_back_from_a_chunk_is_no_longer_its_workers() {
     let mut member = with_flight(10);
-    assert_eq!((member.board.claim(0), member.board.claim(0)), (Some(0), Some(1)));
+    member.work(&[&[2, 7], &[2, 8]], false);
     let taken = member.take_back(0, 4).unwrap();
     assert_eq!((taken.first, taken.tasks()), (6, 4));
     assert_eq!(member.slots[0].as_ref().unwrap().end, 6);
     assert!(member.take_back(0, 4).is_none());
     let rest = member.take_back(0, 0).unwrap();
     assert_eq!((rest.first, rest.tasks()), (2, 4));
-    assert_eq!(member.board.claim(0), None);
+    let at = member.board.progress(0);
+    assert_eq!((at.begun, at.claimed, at.end), (2, 2, 2));
 }
 
 #[test]
 fn a_dead_worker_costs_the_task_in_hand_and_what_it_had_not_begun_is_run_again() {
     let mut member = with_flight(5);
-    let mut at = member.board.progress(0);
-    for result in [&[2, 7][..], &[2, 8]] {
-        member.board.claim(0).unwrap();
-        at = member.board.publish(0, at, result).unwrap();
-    }
-    member.board.claim(0).unwrap();
+    member.work(&[&[2, 7], &[2, 8]], true);
     let flight = member.slots[0].take().unwrap();
     let settled = settle(
         &mut member,

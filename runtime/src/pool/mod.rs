@@ -23,9 +23,9 @@
 //! # Reading order
 //!
 //! `options.rs` starts a pool. `map.rs` and `submit.rs` turn items into chunks (`chunk.rs`) of a job (`job.rs`) and
-//! outcomes into results, of which `completed.rs` gives the first that is there. `crew.rs` sends chunks to workers, as `state.rs` decides, and `member.rs` reads what has become
-//! of them (`reading.rs`) from their boards. `worker.rs` runs in the worker. `watch.rs` ends tasks that take too long, `starts.rs` workers
-//! that do not start any more.
+//! outcomes into results, of which `completed.rs` gives the first that is there. `crew.rs` sends chunks to workers, as
+//! `state.rs` decides, and `member.rs` reads what has become of them (`reading.rs`) from their boards. `worker.rs` and
+//! `shift.rs` run in the worker. `watch.rs` ends tasks that take too long, `starts.rs` workers that do not start any more.
 
 #[cfg(feature = "progress-bar")]
 mod bar;
@@ -41,7 +41,9 @@ mod map;
 mod member;
 mod options;
 mod reading;
+mod results;
 mod row;
+pub(crate) mod shift;
 mod starts;
 mod state;
 mod stats;

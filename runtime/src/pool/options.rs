@@ -210,6 +210,7 @@ async fn start(
         slot: 0,
         code,
         context: None,
+        block: 1,
         timed: false,
         inputs: Piece::default(),
         descriptors: Passed::default(),

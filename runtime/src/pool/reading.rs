@@ -18,7 +18,11 @@ pub(super) struct Reading {
 /// Reads a board after its worker has answered or died. Of the chunk, the tasks before `end` are the worker's; `beyond`
 /// is whether the last result came with the answer.
 pub(super) fn read(at: Progress, end: u32, dead: bool, beyond: bool) -> Reading {
-    let possible = at.done <= at.begun && at.begun <= at.end && at.end <= end && at.bytes as usize <= ROOM;
+    let possible = at.done <= at.begun
+        && at.begun <= at.claimed
+        && at.claimed <= at.end
+        && at.end <= end
+        && at.bytes as usize <= ROOM;
     let settled = at.done.saturating_add(u32::from(beyond));
     // One task is run at a time, and a worker that answers has none in hand.
     let in_hand = at.begun.checked_sub(settled);
@@ -35,7 +39,7 @@ mod tests {
     use super::*;
 
     fn at(begun: u32, end: u32, done: u32) -> Progress {
-        Progress { begun, end, done, bytes: 0 }
+        Progress { begun, claimed: begun, end, done, bytes: 0 }
     }
 
     #[test]
@@ -57,12 +61,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_claimed_and_not_begun_is_run_elsewhere() {
+        let at = Progress { begun: 3, claimed: 4, end: 5, done: 2, bytes: 0 };
+        assert_eq!(read(at, 5, true, false), Reading { done: 2, in_doubt: 2..3, rest: 3..5 });
+        let at = Progress { begun: 3, claimed: 4, end: 4, done: 3, bytes: 0 };
+        assert_eq!(read(at, 4, false, false), Reading { done: 3, in_doubt: 3..3, rest: 3..4 });
+    }
+
+    #[test]
     fn a_board_that_cannot_be_true_leaves_everything_in_doubt() {
         let all = Reading { done: 0, in_doubt: 0..5, rest: 5..5 };
         for (begun, end, done) in [(6, 6, 6), (3, 5, 4), (4, 3, 3), (5, 5, 3), (2, 9, 2), (u32::MAX, 5, 0)] {
             assert_eq!(read(at(begun, end, done), 5, true, false), all, "{begun} {end} {done}");
         }
         let bytes = u32::MAX;
-        assert_eq!(read(Progress { begun: 1, end: 5, done: 1, bytes }, 5, true, false), all);
+        assert_eq!(read(Progress { bytes, ..at(1, 5, 1) }, 5, true, false), all);
+        for claimed in [1, 6] {
+            assert_eq!(read(Progress { claimed, ..at(2, 5, 2) }, 5, true, false), all, "{claimed}");
+        }
     }
 }

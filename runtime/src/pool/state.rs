@@ -10,6 +10,7 @@ use super::member::{Flight, Member, fail};
 use super::worker::Worker;
 use crate::address::Address;
 use crate::process::board::SLOTS;
+use crate::process::code_reference::CodeReference;
 
 /// Tasks are only taken from a worker to give them to an idle one if they are worth a message, in nanoseconds.
 pub(super) const WORTH_TAKING: u64 = 100_000;
@@ -23,8 +24,33 @@ pub(super) struct State {
     pub(super) members: Vec<Member>,
     pub(super) closed: bool,
     pub(super) ended: Option<PoolError>,
+    /// How long tasks took.
+    pub(super) took: Took,
     /// Workers that there have been.
     numbered: usize,
+}
+
+/// How long tasks of some functions took in the last job that was of them.
+#[derive(Default)]
+pub(super) struct Took(VecDeque<(CodeReference, u64)>);
+
+impl Took {
+    /// Functions that are remembered: more than a program calls in turns.
+    const MOST: usize = 16;
+
+    /// In nanoseconds; 0 if that is not known.
+    pub(super) fn of(&self, code: CodeReference) -> u64 {
+        self.0.iter().find(|(other, _)| *other == code).map_or(0, |(_, mean)| *mean)
+    }
+
+    pub(super) fn note(&mut self, code: CodeReference, mean: u64) {
+        if mean == 0 {
+            return;
+        }
+        self.0.retain(|(other, _)| *other != code);
+        self.0.truncate(Took::MOST - 1);
+        self.0.push_front((code, mean));
+    }
 }
 
 impl State {
@@ -127,7 +153,7 @@ impl State {
             .filter(|(worth, ..)| *worth >= WORTH_TAKING)?;
         let member = &mut self.members[index];
         let at = member.board.progress(slot);
-        member.take_back(slot, at.end.saturating_sub(at.begun) / 2)
+        member.take_back(slot, at.end.saturating_sub(at.claimed) / 2)
     }
 
     /// A worker is gone for good: the others do its work.

@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,12 +13,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::Pool;
 use super::chunk::{Chunk, Inputs};
 use super::error::{PoolError, TaskError};
-use super::feed::decode;
 use super::job::{Job, Outcome};
-use super::row;
+use super::results::Results;
 use crate::process::code_reference::{CodeError, CodeReference};
 use crate::sync::lock;
-use crate::task;
 use crate::wire::passing;
 
 /// A task in the background; await it for its result, once. Dropped, it runs on.
@@ -37,9 +36,9 @@ impl<R: DeserializeOwned> Task<R> {
         deadline: Option<Duration>,
     ) -> Task<R> {
         let started = code.map_err(|error| PoolError::Code(error.to_string()).into()).and_then(|code| {
-            let job = Job::new(code, None, deadline, pool.keeper.options.retries);
-            let mut inputs = Inputs::default();
-            let (added, beside) = passing::collecting(|| inputs.add(|out| task::encode_input(item, out)));
+            let job = Job::new(code, None, deadline, pool.keeper.options.retries, 0);
+            let mut inputs = Inputs::with_room(1);
+            let (added, beside) = passing::collecting(|| inputs.add(item));
             added.map_err(|error| TaskError::Input(error.to_string()))?;
             if let Some(error) = lock(&pool.crew.state).refuses() {
                 return Err(error.into());
@@ -154,23 +153,15 @@ impl<R: DeserializeOwned> Future for Task<R> {
         };
         let outcome = std::task::ready!(job.poll_take(cx));
         self.job = None;
-        let cut_off = || TaskError::Result("the result is cut off".into());
         Poll::Ready(match outcome {
             Outcome::Failed { error, .. } => Err(error),
-            Outcome::Results { bytes, .. } => read(&bytes, &[]).unwrap_or_else(|| Err(cut_off())),
-            Outcome::Single { bytes, descriptors, .. } => {
-                read(&bytes, &descriptors).unwrap_or_else(|| Err(cut_off()))
-            }
+            Outcome::Results { bytes, .. } => read(bytes, Vec::new()),
+            Outcome::Single { bytes, descriptors, .. } => read(bytes, descriptors),
         })
     }
 }
 
-fn read<R: DeserializeOwned>(
-    bytes: &[u8],
-    descriptors: &[Arc<std::os::fd::OwnedFd>],
-) -> Option<Result<R, TaskError>> {
-    Some(match row::next(bytes)?.0 {
-        Ok(bytes) => decode(bytes, descriptors),
-        Err(text) => Err(TaskError::Result(String::from_utf8_lossy(text).into_owned())),
-    })
+fn read<R: DeserializeOwned>(bytes: Vec<u8>, descriptors: Vec<Arc<OwnedFd>>) -> Result<R, TaskError> {
+    let one = Results::new(0, 1, bytes, descriptors).take_one();
+    one.map_or_else(|| Err(TaskError::Result("there is no result".into())), |(_, result)| result)
 }

@@ -9,14 +9,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::job::Shared;
-use super::row;
+use super::shift::{Shift, Terms};
 use crate::actor::{Actor, Context, Handler};
-use crate::clock;
 use crate::error::{Error, Result};
 use crate::message::{Message, MessageKey};
-use crate::process::board::{Board, Progress};
+use crate::process::board::Board;
 use crate::process::code_reference::{CodeReference, Entry};
-use crate::task::{Call, CallError, Piece, TaskCode};
+use crate::task::{Piece, TaskCode};
 use crate::wire::passing::{self, Passed};
 
 /// Contexts that a worker keeps: more maps at once than these send theirs again when they take turns.
@@ -38,8 +37,6 @@ pub(crate) struct Worker {
     recycle_after: Option<u64>,
     recycle_above: Option<u64>,
     ran: u64,
-    /// The results of a task, kept for its room.
-    result: Vec<u8>,
 }
 
 /// Runs a chunk; the results appear on the board.
@@ -48,6 +45,8 @@ pub(crate) struct Run {
     pub(super) slot: u8,
     pub(super) code: CodeReference,
     pub(super) context: Option<Shared>,
+    /// Tasks that are claimed at a time.
+    pub(super) block: u32,
     /// Tasks have a deadline: note when each begins.
     pub(super) timed: bool,
     /// Inputs, each behind its length.
@@ -89,8 +88,7 @@ impl Actor for Worker {
         let file = equipment.board.0.first().ok_or_else(|| Error::new("a worker came without its board"))?;
         if let Some((code, input)) = equipment.initializer {
             let mut output = Vec::new();
-            let call = Call { context: None, input: &input.0, output: &mut output };
-            (code.resolve::<TaskCode>()?.main.call)(call)?;
+            (code.resolve::<TaskCode>()?.main.call)(&input.0, &mut output)?;
             let outcome: Result<()> = crate::wire::codec::decode(&output)?;
             outcome.map_err(|error| error.context("the pool's initializer failed"))?;
         }
@@ -100,7 +98,6 @@ impl Actor for Worker {
             recycle_after: equipment.recycle_after,
             recycle_above: equipment.recycle_above,
             ran: 0,
-            result: Vec::new(),
         })
     }
 }
@@ -117,9 +114,7 @@ impl Handler<Run> for Worker {
             Err(error) => return Ok(Ran::Refused(format!("the context does not decode: {error}"))),
         }
         let began = Instant::now();
-        let (beyond, beside) = passing::collecting(|| self.work(code, &run, cx));
-        let beyond = beyond
-            .then(|| Beyond { row: Piece(std::mem::take(&mut self.result)), descriptors: Passed(beside) });
+        let (beyond, _) = passing::collecting(|| self.work(code, &mut run, cx));
         if self.has_run_enough() || self.is_too_large() {
             self.board.take_rest(usize::from(run.slot), 0);
             cx.stop();
@@ -130,52 +125,30 @@ impl Handler<Run> for Worker {
 }
 
 impl Worker {
-    /// Runs tasks until none is left. Whether the last result is left in `self.result`: it does not fit the board, or owns
-    /// descriptors.
-    fn work(&mut self, code: &Entry<TaskCode>, run: &Run, cx: &mut Context<Self>) -> bool {
-        let slot = usize::from(run.slot);
-        let mut inputs = Inputs { rest: &run.inputs.0, next: 0 };
-        let mut at = Progress { begun: 0, end: 0, done: 0, bytes: 0 };
-        while !self.has_run_enough()
-            && let Some(task) = self.board.claim(slot)
-        {
-            if run.timed {
-                self.board.note_begun(slot, clock::now());
-            }
-            self.ran += 1;
-            cx.progress();
-            self.call(code, run, inputs.at(task));
-            let fits = passing::collected() == 0;
-            let published = if fits { self.board.publish(slot, at, &self.result) } else { None };
-            match published {
-                Some(now) => at = now,
-                None => return true,
-            }
-        }
-        false
-    }
-
-    /// Runs one task; its result, or the text of its error, is then a row of one.
-    fn call(&mut self, code: &Entry<TaskCode>, run: &Run, input: Option<&[u8]>) {
-        self.result.clear();
-        let start = row::begin(&mut self.result);
+    /// Runs tasks until none is left; returns the last result if it is not on the board.
+    fn work(&mut self, code: &Entry<TaskCode>, run: &mut Run, cx: &Context<Self>) -> Option<Beyond> {
         let context = run.context.as_ref().and_then(|shared| {
             self.contexts.iter().find(|(other, _)| *other == shared.number).map(|(_, context)| &**context)
         });
-        let output = &mut self.result;
-        let called = match input {
-            None => Err(CallError::Input("the chunk is shorter than it says".into())),
-            Some(input) if run.descriptors.0.is_empty() => (code.main.call)(Call { context, input, output }),
-            Some(input) => match run.descriptors.0.iter().map(|one| one.try_clone()).collect() {
-                Ok(owned) => passing::offering(owned, || (code.main.call)(Call { context, input, output })).0,
-                Err(error) => Err(CallError::Input(error.to_string())),
-            },
+        // One at least: who comes here has not run enough, or is about to be told to stop.
+        let most = self.recycle_after.map_or(u64::MAX, |most| most.saturating_sub(self.ran).max(1));
+        let terms = Terms {
+            context,
+            block: run.block.max(1),
+            most: u32::try_from(most).unwrap_or(u32::MAX),
+            timed: run.timed,
+            progress: &|| cx.progress(),
         };
-        if let Err(error) = &called {
-            self.result.truncate(start + 1);
-            self.result.extend_from_slice(error.to_string().as_bytes());
-        }
-        row::end(&mut self.result, start, called.is_err());
+        let desk = self.board.desk(usize::from(run.slot));
+        let mut shift = Shift::new(desk, &run.inputs.0, terms);
+        let descriptors = std::mem::take(&mut run.descriptors.0);
+        // They came with this message, and nobody else has them.
+        passing::with(descriptors.into_iter().filter_map(Arc::into_inner).collect(), || {
+            (code.main.work)(&mut shift);
+        });
+        let (begun, beyond) = shift.end();
+        self.ran += u64::from(begun);
+        beyond.map(|(row, beside)| Beyond { row: Piece(row), descriptors: Passed(beside) })
     }
 
     /// Whether the context is there now.
@@ -212,23 +185,4 @@ fn resident() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)
-}
-
-/// The inputs of a chunk, in order.
-struct Inputs<'a> {
-    rest: &'a [u8],
-    next: u32,
-}
-
-impl<'a> Inputs<'a> {
-    /// The input of this task, which comes behind the last one that was asked for.
-    fn at(&mut self, task: u32) -> Option<&'a [u8]> {
-        loop {
-            let (input, rest) = row::next(self.rest)?;
-            (self.rest, self.next) = (rest, self.next + 1);
-            if self.next > task {
-                return input.ok();
-            }
-        }
-    }
 }

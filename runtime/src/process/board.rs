@@ -1,15 +1,19 @@
 //! The board of a pool's worker: which of its tasks are claimed, which are done, and the results of those.
 //!
 //! A sealed memory file that the worker and the owner of the pool have mapped, kept through all lives of the worker. So
-//! what a worker had finished survives it, and of what it had not begun nothing is run twice: a task is begun by moving
+//! what a worker had finished survives it, and of what it had not begun nothing is run twice: tasks are claimed by moving
 //! a number in one atomic word, and whoever wants the rest of a chunk (to give it to an idle worker, to cancel it, to run
 //! it elsewhere after a death) moves another number in the same word.
 //!
+//! Such an exchange costs more than a tiny task, so a worker may claim several tasks at once. Which of them it has begun
+//! it only notes: nobody else touches them while it lives, and after its death the note tells which one it had in hand.
+//!
 //! | word | meaning | written by |
 //! |---|---|---|
-//! | `claim` | tasks begun, in the low half; where the chunk ends, in the high half | both, by compare and exchange |
-//! | `done` | results written, in the low half; the bytes they take, in the high half | the worker, last of all |
-//! | `begun` | when the last claim was made, for deadlines | the worker |
+//! | `claim` | tasks claimed, in the low half; where the chunk ends, in the high half | both, by compare and exchange |
+//! | `begun` | tasks begun, of those claimed | the worker, before each |
+//! | `done` | results written, in the low half; the bytes they take, in the high half | the worker, after each |
+//! | `since` | when the last task was begun, for deadlines | the worker |
 //!
 //! A worker may have scribbled on all of it: the owner copies before it reads, and believes nothing that cannot be true.
 #![allow(unsafe_code)] // It maps shared memory, and copies results into and out of it.
@@ -18,7 +22,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
@@ -28,8 +32,6 @@ pub const SLOTS: usize = 2;
 /// Bytes for the results of one chunk; only what is used takes memory. A result that does not fit travels as a reply.
 pub const ROOM: usize = 256 << 10;
 
-/// A result of a number, most often.
-const SHORT: usize = 16;
 const WORDS: usize = ROOM / 8;
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
@@ -37,9 +39,10 @@ const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlag
 #[repr(C, align(64))]
 struct Slot {
     claim: AtomicU64,
-    done: AtomicU64,
     begun: AtomicU64,
-    unused: [AtomicU64; 5],
+    done: AtomicU64,
+    since: AtomicU64,
+    unused: [AtomicU64; 4],
     results: [AtomicU64; WORDS],
 }
 
@@ -59,6 +62,8 @@ unsafe impl Sync for Board {}
 pub struct Progress {
     /// Tasks begun.
     pub begun: u32,
+    /// Tasks that the worker will begin, whatever others want; those begun are among them.
+    pub claimed: u32,
     /// Where the chunk ends: what lies behind is somebody else's.
     pub end: u32,
     /// Results written.
@@ -116,93 +121,135 @@ impl Board {
         let slot = self.slot(slot);
         slot.done.store(0, Ordering::Relaxed);
         slot.begun.store(0, Ordering::Relaxed);
+        slot.since.store(0, Ordering::Relaxed);
         slot.claim.store(pack(0, tasks), Ordering::Release);
     }
 
-    /// Worker: begins the next task of the chunk; `None` if none is left.
-    pub fn claim(&self, slot: usize) -> Option<u32> {
-        let word = &self.slot(slot).claim;
-        let mut now = word.load(Ordering::Relaxed);
-        loop {
-            let (begun, end) = unpack(now);
-            if begun >= end {
-                return None;
-            }
-            match word.compare_exchange_weak(now, pack(begun + 1, end), Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return Some(begun),
-                Err(other) => now = other,
-            }
-        }
-    }
-
-    /// Worker: notes when it began a task, in nanoseconds.
-    pub fn note_begun(&self, slot: usize, now: u64) {
-        self.slot(slot).begun.store(now, Ordering::Release);
+    /// Worker: begins to work on the chunk of a slot.
+    pub fn desk(&mut self, slot: usize) -> Desk<'_> {
+        Desk { slot: self.slot(slot), claimed: 0, begun: 0, done: 0, bytes: 0 }
     }
 
     /// Owner: when the last task was begun, in nanoseconds; 0 if that was not noted.
     pub fn begun_at(&self, slot: usize) -> u64 {
-        self.slot(slot).begun.load(Ordering::Acquire)
+        self.slot(slot).since.load(Ordering::Acquire)
     }
 
-    /// Either: takes away what is not begun yet, but for the first `keep` of it. Returns the places taken.
+    /// Either: takes away what is not claimed yet, but for the first `keep` of it. Returns the places taken.
     pub fn take_rest(&self, slot: usize, keep: u32) -> std::ops::Range<u32> {
         let word = &self.slot(slot).claim;
         let mut now = word.load(Ordering::Acquire);
         loop {
-            let (begun, end) = unpack(now);
-            let new_end = begun.saturating_add(keep).min(end);
+            let (claimed, end) = unpack(now);
+            let new_end = claimed.saturating_add(keep).min(end);
             if new_end >= end {
                 return end..end;
             }
-            match word.compare_exchange_weak(now, pack(begun, new_end), Ordering::AcqRel, Ordering::Acquire) {
+            match word.compare_exchange_weak(now, pack(claimed, new_end), Ordering::AcqRel, Ordering::Acquire)
+            {
                 Ok(_) => return new_end..end,
                 Err(other) => now = other,
             }
         }
     }
 
-    /// Worker: adds the result of the task that it began last, if there is room for it.
-    pub fn publish(&self, slot: usize, at: Progress, result: &[u8]) -> Option<Progress> {
-        let start = at.bytes as usize;
-        let end = start.checked_add(result.len()).filter(|end| *end <= ROOM)?;
-        let results = self.slot(slot).results.as_ptr().cast_mut().cast::<u8>();
-        // SAFETY: `start..end` lies within the results. The worker is their only writer, and the owner reads nothing
-        // that `done` does not cover, which is stored below, in order.
-        unsafe {
-            if result.len() <= SHORT {
-                // A call to copy it would cost more than the copy.
-                for (at, byte) in result.iter().enumerate() {
-                    results.add(start + at).write(*byte);
-                }
-            } else {
-                ptr::copy_nonoverlapping(result.as_ptr(), results.add(start), result.len());
-            }
-        }
-        let now = Progress { done: at.done + 1, bytes: u32::try_from(end).ok()?, ..at };
-        self.slot(slot).done.store(pack(now.done, now.bytes), Ordering::Release);
-        Some(now)
-    }
-
     /// What the slot says now.
     pub fn progress(&self, slot: usize) -> Progress {
         let slot = self.slot(slot);
-        // First what is done: then nothing can be done that is not begun.
+        // Against the order in which they are written: then nothing can be done that is not begun, nor begun unclaimed.
         let (done, bytes) = unpack(slot.done.load(Ordering::Acquire));
-        let (begun, end) = unpack(slot.claim.load(Ordering::Acquire));
-        Progress { begun, end, done, bytes }
+        // A number of tasks, unless the worker scribbles: then it is far too large.
+        let begun = u32::try_from(slot.begun.load(Ordering::Acquire)).unwrap_or(u32::MAX);
+        let (claimed, end) = unpack(slot.claim.load(Ordering::Acquire));
+        Progress { begun, claimed, end, done, bytes }
     }
 
     /// Owner: copies the first `bytes` of the results, at most as many as there can be.
     pub fn copy_results(&self, slot: usize, bytes: u32) -> Vec<u8> {
         let bytes = (bytes as usize).min(ROOM);
         let words = &self.slot(slot).results[..bytes.div_ceil(8)];
-        let mut copy = Vec::with_capacity(words.len() * 8);
-        for word in words {
-            copy.extend_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+        let mut copy = Vec::<u8>::with_capacity(words.len() * 8);
+        let start = copy.as_mut_ptr();
+        for (place, word) in words.iter().enumerate() {
+            // SAFETY: there is room for as many words as are read, and none of it is read before it is written.
+            unsafe { start.cast::<u64>().add(place).write_unaligned(word.load(Ordering::Relaxed)) };
         }
-        copy.truncate(bytes);
+        // SAFETY: no more than the words above.
+        unsafe { copy.set_len(bytes) };
         copy
+    }
+}
+
+/// A slot of the board as its worker has it, while it works on the chunk there.
+pub struct Desk<'a> {
+    slot: &'a Slot,
+    claimed: u32,
+    begun: u32,
+    done: u32,
+    bytes: usize,
+}
+
+impl Desk<'_> {
+    /// Claims at most so many further tasks; whether there are any.
+    pub fn claim(&mut self, most: u32) -> bool {
+        let word = &self.slot.claim;
+        let mut now = word.load(Ordering::Relaxed);
+        loop {
+            let (claimed, end) = unpack(now);
+            let new = claimed.saturating_add(most).min(end);
+            if new <= claimed {
+                return false;
+            }
+            match word.compare_exchange_weak(now, pack(new, end), Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => {
+                    self.claimed = new;
+                    return true;
+                }
+                Err(other) => now = other,
+            }
+        }
+    }
+
+    /// Begins the next of the tasks that are claimed; `None` if all of them are begun.
+    #[inline]
+    pub fn begin(&mut self) -> Option<u32> {
+        let task = self.begun;
+        if task >= self.claimed {
+            return None;
+        }
+        self.begun = task + 1;
+        self.slot.begun.store(u64::from(self.begun), Ordering::Release);
+        // Noted before anything of the task happens.
+        compiler_fence(Ordering::SeqCst);
+        Some(task)
+    }
+
+    /// Notes when it began the last task, in nanoseconds.
+    pub fn note_since(&self, now: u64) {
+        self.slot.since.store(now, Ordering::Release);
+    }
+
+    /// Tasks begun so far.
+    pub fn begun(&self) -> u32 {
+        self.begun
+    }
+
+    /// Where the next result goes.
+    #[inline]
+    pub fn room(&mut self) -> &mut [u8] {
+        let results = self.slot.results.as_ptr().cast_mut().cast::<u8>();
+        // SAFETY: `bytes` is never more than the room there is, see `publish`. The worker is the only writer of results,
+        // and has no other desk for this slot; the owner reads nothing that `done` does not cover.
+        unsafe { std::slice::from_raw_parts_mut(results.add(self.bytes), ROOM - self.bytes) }
+    }
+
+    /// So many bytes of the [`room`](Self::room) are the result of the task that was begun last.
+    #[inline]
+    pub fn publish(&mut self, length: usize) {
+        self.done += 1;
+        self.bytes = (self.bytes + length).min(ROOM);
+        // No more than the room, which 32 bits hold.
+        self.slot.done.store(u64::from(self.done) | (self.bytes as u64) << 32, Ordering::Release);
     }
 }
 
@@ -216,6 +263,13 @@ impl Drop for Board {
 impl std::fmt::Debug for Board {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries((0..SLOTS).map(|slot| self.progress(slot))).finish()
+    }
+}
+
+impl std::fmt::Debug for Desk<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Desk { claimed, begun, done, bytes, .. } = self;
+        write!(f, "Desk({claimed} claimed, {begun} begun, {done} done, {bytes} bytes)")
     }
 }
 

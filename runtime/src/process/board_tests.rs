@@ -4,62 +4,85 @@ use std::thread;
 
 use super::*;
 
-const NOTHING: Progress = Progress { begun: 0, end: 0, done: 0, bytes: 0 };
+const NOTHING: Progress = Progress { begun: 0, claimed: 0, end: 0, done: 0, bytes: 0 };
+
+fn publish(desk: &mut Desk<'_>, result: &[u8]) {
+    desk.room()[..result.len()].copy_from_slice(result);
+    desk.publish(result.len());
+}
 
 #[test]
 fn what_the_worker_publishes_the_owner_copies() {
     let (owner, file) = Board::create().unwrap();
-    let worker = Board::open(&file).unwrap();
+    let mut worker = Board::open(&file).unwrap();
     owner.lay_out(1, 3);
-    assert_eq!(worker.claim(1), Some(0));
-    let at = worker.publish(1, NOTHING, b"first").unwrap();
-    assert_eq!(worker.claim(1), Some(1));
-    worker.publish(1, at, b"and second").unwrap();
-    assert_eq!(worker.claim(1), Some(2));
-    assert_eq!(owner.progress(1), Progress { begun: 3, end: 3, done: 2, bytes: 15 });
+    let mut desk = worker.desk(1);
+    assert_eq!(desk.begin(), None, "nothing is claimed");
+    assert!(desk.claim(2));
+    assert_eq!(desk.begin(), Some(0));
+    publish(&mut desk, b"first");
+    assert_eq!(owner.progress(1), Progress { begun: 1, claimed: 2, end: 3, done: 1, bytes: 5 });
+    assert_eq!(desk.begin(), Some(1));
+    publish(&mut desk, b"and second");
+    assert_eq!(desk.begin(), None);
+    assert!(desk.claim(2));
+    assert_eq!(desk.begin(), Some(2));
+    assert_eq!(owner.progress(1), Progress { begun: 3, claimed: 3, end: 3, done: 2, bytes: 15 });
     assert_eq!(owner.copy_results(1, 15), b"firstand second");
     assert_eq!(owner.progress(0), NOTHING);
-    assert_eq!(worker.claim(1), None);
+    assert!(!desk.claim(1));
+    assert_eq!(desk.begin(), None);
 }
 
 #[test]
-fn a_result_that_does_not_fit_is_not_published() {
-    let (board, _) = Board::create().unwrap();
+fn results_end_where_the_room_does() {
+    let (mut board, _) = Board::create().unwrap();
     board.lay_out(0, 2);
-    let at = board.publish(0, NOTHING, &vec![1; ROOM - 1]).unwrap();
-    assert_eq!(board.publish(0, at, b"12"), None);
-    assert_eq!(board.publish(0, at, b"1").unwrap().done, 2);
+    let mut desk = board.desk(0);
+    assert_eq!(desk.room().len(), ROOM);
+    desk.publish(ROOM - 1);
+    assert_eq!(desk.room().len(), 1);
+    desk.publish(2);
+    assert!(desk.room().is_empty());
+    assert_eq!(board.progress(0).bytes as usize, ROOM);
 }
 
 #[test]
 fn a_task_is_begun_or_taken_away_and_never_both() {
     const TASKS: u32 = 20_000;
-    let (board, _) = Board::create().unwrap();
-    board.lay_out(0, TASKS);
-    let (begun, taken) = thread::scope(|scope| {
-        let worker = scope.spawn(|| {
-            let mut begun = 0;
-            while let Some(at) = board.claim(0) {
-                assert_eq!(at, begun);
-                begun += 1;
-            }
-            begun
-        });
-        let owner = scope.spawn(|| {
-            let mut taken = 0;
-            while taken < TASKS / 2 {
-                let rest =
-                    board.take_rest(0, board.progress(0).end.saturating_sub(board.progress(0).begun) / 2);
-                if rest.is_empty() {
-                    break;
+    for most in [1, 7] {
+        let (owner, file) = Board::create().unwrap();
+        let mut worker = Board::open(&file).unwrap();
+        owner.lay_out(0, TASKS);
+        let (begun, taken) = thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                let mut desk = worker.desk(0);
+                let mut begun = 0;
+                while desk.claim(most) {
+                    while let Some(at) = desk.begin() {
+                        assert_eq!(at, begun);
+                        begun += 1;
+                    }
                 }
-                taken += rest.end - rest.start;
-            }
-            taken
+                begun
+            });
+            let owner = scope.spawn(|| {
+                let mut taken = 0;
+                while taken < TASKS / 2 {
+                    let at = owner.progress(0);
+                    assert!(at.done <= at.begun && at.begun <= at.claimed, "{at:?}");
+                    let rest = owner.take_rest(0, at.end.saturating_sub(at.claimed) / 2);
+                    if rest.is_empty() {
+                        break;
+                    }
+                    taken += rest.end - rest.start;
+                }
+                taken
+            });
+            (worker.join().unwrap(), owner.join().unwrap())
         });
-        (worker.join().unwrap(), owner.join().unwrap())
-    });
-    assert_eq!(begun + taken, TASKS);
+        assert_eq!(begun + taken, TASKS);
+    }
 }
 
 #[test]

@@ -61,6 +61,15 @@ pub fn encode_into<T: Serialize + ?Sized>(
     }
 }
 
+/// Writes `value` to the beginning of `room`, and returns how many bytes it takes.
+///
+/// `None` if it does not fit, or does not encode: [`encode_into`] tells which. It says so little because it is called for
+/// each of very many small values, and an error with a text would cost more than the value.
+#[inline]
+pub fn encode_within<T: Serialize + ?Sized>(value: &T, room: &mut [u8]) -> Option<usize> {
+    postcard::serialize_with_flavor(value, Within { room, used: 0 }).ok()
+}
+
 /// `value` as bytes of its own, for what is not sent often.
 ///
 /// # Errors
@@ -85,11 +94,40 @@ pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
 /// # Errors
 /// [`DecodeError`].
 pub fn decode_nested<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
+    read_nested(body).map_err(Unread::explain)
+}
+
+/// The same; an error is put into words only when somebody asks for them.
+///
+/// # Errors
+/// [`Unread`].
+#[inline]
+pub fn read_nested<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unread> {
     let mut deserializer = postcard::Deserializer::from_bytes(body);
-    let value = T::deserialize(DepthLimited::new(&mut deserializer, DEPTH_LIMIT))
-        .map_err(|e| DecodeError::Malformed(reason(&e)))?;
-    let rest = deserializer.finalize().map_err(|e| DecodeError::Malformed(e.to_string()))?;
-    nothing_left(value, rest)
+    let value =
+        T::deserialize(DepthLimited::new(&mut deserializer, DEPTH_LIMIT)).map_err(Unread::Malformed)?;
+    let rest = deserializer.finalize().map_err(Unread::Malformed)?;
+    if rest.is_empty() { Ok(value) } else { Err(Unread::LeftOver(rest.len())) }
+}
+
+/// A [`DecodeError`] without words; to be explained by the thread that read, before it reads again.
+#[derive(Debug)]
+pub enum Unread {
+    /// Not this type.
+    Malformed(postcard::Error),
+    /// This type, and then something else.
+    LeftOver(usize),
+}
+
+impl Unread {
+    /// In words.
+    #[cold]
+    pub fn explain(self) -> DecodeError {
+        match self {
+            Unread::Malformed(error) => DecodeError::Malformed(reason(&error)),
+            Unread::LeftOver(bytes) => DecodeError::LeftOver(bytes),
+        }
+    }
 }
 
 fn nothing_left<T>(value: T, rest: &[u8]) -> Result<T, DecodeError> {
@@ -137,6 +175,41 @@ impl Flavor for Tail<'_> {
 
     fn finalize(self) -> postcard::Result<()> {
         Ok(())
+    }
+}
+
+/// Writes to memory that is there already.
+struct Within<'a> {
+    room: &'a mut [u8],
+    used: usize,
+}
+
+impl Flavor for Within<'_> {
+    type Output = usize;
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        let place = self.room.get_mut(self.used).ok_or(postcard::Error::SerializeBufferFull)?;
+        *place = byte;
+        self.used += 1;
+        Ok(())
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        if bytes.len() <= SHORT {
+            // Byte by byte, as they were just written: a word cannot be read before all its bytes have reached the cache.
+            return bytes.iter().try_for_each(|byte| self.try_push(*byte));
+        }
+        let room = self.room.get_mut(self.used..).and_then(|room| room.get_mut(..bytes.len()));
+        room.ok_or(postcard::Error::SerializeBufferFull)?.copy_from_slice(bytes);
+        self.used += bytes.len();
+        Ok(())
+    }
+
+    #[inline]
+    fn finalize(self) -> postcard::Result<usize> {
+        Ok(self.used)
     }
 }
 

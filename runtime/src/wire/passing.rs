@@ -96,8 +96,17 @@ pub fn put(descriptor: &Arc<OwnedFd>) -> Option<u8> {
 }
 
 /// How many have been put since the innermost [`collecting`] began.
-pub fn collected() -> usize {
-    COLLECTED.with_borrow(Vec::len)
+#[inline]
+pub fn collected() -> u8 {
+    PUT.get().unwrap_or(0)
+}
+
+/// Forgets what has been put since there were so many: what put them is written again.
+pub fn put_back(count: u8) {
+    if let Some(put) = PUT.get().filter(|put| *put > count) {
+        COLLECTED.with_borrow_mut(|collected| collected.truncate(usize::from(count)));
+        PUT.set(Some(put.min(count)));
+    }
 }
 
 /// Runs `read` with these descriptors at hand, and returns beside its result those that it did not take, in order.
@@ -189,6 +198,20 @@ mod tests {
             assert!(take(1).is_none() && take(2).is_none());
         });
         assert!(take(0).is_none());
+    }
+
+    #[test]
+    fn what_is_written_again_is_put_once() {
+        let (places, collected) = collecting(|| {
+            let first = put(&descriptor());
+            let before = collected();
+            let failed = put(&descriptor());
+            put_back(before);
+            (first, failed, put(&descriptor()))
+        });
+        assert_eq!((places, collected.len()), ((Some(0), Some(1), Some(1)), 2));
+        put_back(0);
+        assert_eq!(put(&descriptor()), None);
     }
 
     #[test]

@@ -1,0 +1,172 @@
+//! The tasks of one chunk, one after another, in the worker's process: inputs in, results onto the board.
+//!
+//! It is compiled anew for each function, so that a tiny task costs what it does and little more: nothing here is called
+//! through a pointer, and a result is written where its owner will read it. What is rare has a way of its own: a result
+//! that does not fit the board, or that owns descriptors.
+
+use std::any::Any;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::row;
+use crate::clock;
+use crate::process::board::Desk;
+use crate::task::{CallError, RESULT_LIMIT};
+use crate::wire::codec;
+use crate::wire::passing::{self, Beside};
+
+/// Longest text of an error that is passed on, in bytes.
+const TEXT: usize = 16 << 10;
+
+/// A chunk in the hands of its worker.
+pub(crate) struct Shift<'a> {
+    desk: Desk<'a>,
+    inputs: Inputs<'a>,
+    terms: Terms<'a>,
+    /// The last result, as a row of one: it does not fit the board, or owns descriptors.
+    beyond: Option<(Vec<u8>, Beside)>,
+}
+
+/// How a chunk is run.
+pub(super) struct Terms<'a> {
+    /// What all tasks of the job share.
+    pub(super) context: Option<&'a dyn Any>,
+    /// Tasks that are claimed at a time.
+    pub(super) block: u32,
+    /// Most tasks that are run.
+    pub(super) most: u32,
+    /// Tasks have a deadline: note when each begins.
+    pub(super) timed: bool,
+    /// Says that the worker goes on.
+    pub(super) progress: &'a dyn Fn(),
+}
+
+impl<'a> Shift<'a> {
+    /// What is to be done with a row of inputs.
+    pub(super) fn new(desk: Desk<'a>, inputs: &'a [u8], terms: Terms<'a>) -> Shift<'a> {
+        Shift { desk, inputs: Inputs { rest: inputs, next: 0 }, terms, beyond: None }
+    }
+
+    /// How many tasks were begun, and the last result if it is not on the board.
+    pub(super) fn end(self) -> (u32, Option<(Vec<u8>, Beside)>) {
+        (self.desk.begun(), self.beyond)
+    }
+
+    /// What all tasks of the job share.
+    pub(crate) fn context(&self) -> Option<&'a dyn Any> {
+        self.terms.context
+    }
+
+    /// Calls `f` on each input, until others have taken the rest.
+    #[inline]
+    pub(crate) fn work<T: DeserializeOwned, R: Serialize>(&mut self, f: impl Fn(T) -> R) {
+        while let Some(task) = self.begin() {
+            let goes_on = match self.inputs.at(task).map(codec::read_nested::<T>) {
+                Some(Ok(input)) => self.put(&f(input)),
+                Some(Err(unread)) => self.put_error(&CallError::Input(unread.explain().to_string())),
+                None => self.put_error(&CallError::Input("the chunk is shorter than it says".into())),
+            };
+            if !goes_on {
+                return;
+            }
+        }
+    }
+
+    /// No task of the chunk can be run.
+    pub(crate) fn refuse(&mut self, error: &CallError) {
+        while self.begin().is_some() && self.put_error(error) {}
+    }
+
+    #[inline]
+    fn begin(&mut self) -> Option<u32> {
+        let task = match self.desk.begin() {
+            Some(task) => task,
+            None => self.claim()?,
+        };
+        if self.terms.timed {
+            self.desk.note_since(clock::now());
+        }
+        Some(task)
+    }
+
+    #[inline(never)]
+    fn claim(&mut self) -> Option<u32> {
+        (self.terms.progress)();
+        let left = self.terms.most.saturating_sub(self.desk.begun());
+        if self.desk.claim(self.terms.block.min(left)) { self.desk.begin() } else { None }
+    }
+
+    /// Gives out a result; whether there may be more.
+    #[inline]
+    fn put<R: Serialize>(&mut self, result: &R) -> bool {
+        match row::place(self.desk.room(), result) {
+            Some(length) if passing::collected() == 0 => {
+                self.desk.publish(length);
+                true
+            }
+            _ => self.put_beyond(result),
+        }
+    }
+
+    /// It does not fit, does not encode, or owns descriptors.
+    #[cold]
+    #[inline(never)]
+    fn put_beyond<R: Serialize>(&mut self, result: &R) -> bool {
+        let mut row = Vec::new();
+        let start = row::begin(&mut row);
+        let encode = || codec::encode_into(result, &mut row, RESULT_LIMIT);
+        match passing::collecting(encode) {
+            (Ok(()), beside) => {
+                row::end(&mut row, start, false);
+                self.beyond = Some((row, beside));
+                false
+            }
+            (Err(error), _) => self.put_error(&CallError::Output(error.to_string())),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn put_error(&mut self, error: &CallError) -> bool {
+        let text = error.to_string();
+        let mut row = Vec::new();
+        let start = row::begin(&mut row);
+        row.extend_from_slice(&text.as_bytes()[..text.len().min(TEXT)]);
+        row::end(&mut row, start, true);
+        match self.desk.room().get_mut(..row.len()) {
+            Some(room) => {
+                room.copy_from_slice(&row);
+                self.desk.publish(row.len());
+                true
+            }
+            None => {
+                self.beyond = Some((row, Beside::new()));
+                false
+            }
+        }
+    }
+}
+
+/// The inputs of a chunk, in order.
+struct Inputs<'a> {
+    rest: &'a [u8],
+    next: u32,
+}
+
+impl<'a> Inputs<'a> {
+    /// The input of this task, which comes behind the last one that was asked for.
+    #[inline]
+    fn at(&mut self, task: u32) -> Option<&'a [u8]> {
+        loop {
+            let (input, rest) = row::next(self.rest)?;
+            (self.rest, self.next) = (rest, self.next + 1);
+            if self.next > task {
+                return input.ok();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "shift_tests.rs"]
+mod tests;
