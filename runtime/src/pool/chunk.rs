@@ -88,6 +88,14 @@ pub(super) struct Inputs {
     descriptors: Vec<Arc<OwnedFd>>,
 }
 
+/// Why [`Inputs::add_quickly`] does not go on by itself.
+enum Pause<T> {
+    Enough,
+    NoMore,
+    /// There is no room for it, or it does not encode.
+    Unfit(T),
+}
+
 /// From one mark to the next: so many inputs are passed over at most to find one.
 const MARK: u32 = 64;
 
@@ -98,43 +106,70 @@ impl Inputs {
         Inputs { bytes: vec![0; bytes], ..Inputs::default() }
     }
 
-    /// Adds an input.
+    /// Adds inputs until there are so many, or others should go into another chunk, because these are large enough or the
+    /// last one owns descriptors. Returns whether there are no more.
     ///
     /// # Errors
-    /// It does not encode, or is too large; then nothing is added.
-    #[inline]
-    pub(super) fn add<T: Serialize>(&mut self, input: &T) -> Result<(), EncodeError> {
-        let put = passing::collected();
-        let room = self.bytes.get_mut(self.used..).unwrap_or_default();
-        let length = match row::place(room, input) {
-            Some(length) => length,
-            None => {
-                passing::put_back(put);
-                self.make_room(input)?
+    /// One does not encode, or is too large; those before it are added.
+    pub(super) fn add_some<T: Serialize>(
+        &mut self,
+        inputs: &mut impl Iterator<Item = T>,
+        most: u64,
+    ) -> Result<bool, EncodeError> {
+        loop {
+            match self.add_quickly(inputs, most) {
+                Pause::Enough => return Ok(false),
+                Pause::NoMore => return Ok(true),
+                Pause::Unfit(input) => self.add(&input)?,
             }
+        }
+    }
+
+    /// Adds those for which there is room. What changes with each is kept in local variables, which registers hold.
+    #[inline]
+    fn add_quickly<T: Serialize>(&mut self, inputs: &mut impl Iterator<Item = T>, most: u64) -> Pause<T> {
+        let (mut tasks, mut used, mut last) = (self.tasks, self.used, self.last);
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
+        let pause = loop {
+            if tasks >= most || used >= BYTES || passing::collected() > 0 {
+                break Pause::Enough;
+            }
+            let Some(input) = inputs.next() else { break Pause::NoMore };
+            let Some(length) = self.bytes.get_mut(used..).and_then(|room| row::place(room, &input)) else {
+                break Pause::Unfit(input);
+            };
+            if tasks.is_multiple_of(MARK) {
+                self.marks.push(used);
+            }
+            last = used;
+            used += length;
+            tasks += 1;
         };
+        (self.tasks, self.used, self.last) = (tasks, used, last);
+        pause
+    }
+
+    /// Adds an input, and makes more room than it takes.
+    ///
+    /// # Errors
+    /// It does not encode, or is too large; then it is not added.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn add<T: Serialize>(&mut self, input: &T) -> Result<(), EncodeError> {
+        // The first one that owns descriptors ends a chunk: so these are its own, from when it was tried before.
+        passing::put_back(0);
+        self.bytes.truncate(self.used);
+        let start = row::begin(&mut self.bytes);
+        codec::encode_into(input, &mut self.bytes, RESULT_LIMIT)
+            .inspect_err(|_| self.bytes.truncate(start))?;
+        row::end(&mut self.bytes, start, false);
         if self.tasks.is_multiple_of(MARK) {
             self.marks.push(self.used);
         }
-        self.last = self.used;
-        self.used += length;
+        (self.last, self.used) = (self.used, self.bytes.len());
         self.tasks += 1;
+        self.bytes.resize((self.used * 2).clamp(64, BYTES + self.used), 0);
         Ok(())
-    }
-
-    /// Writes an input for which there was no room, and makes more than it takes.
-    #[cold]
-    #[inline(never)]
-    fn make_room<T: Serialize>(&mut self, input: &T) -> Result<usize, EncodeError> {
-        self.bytes.truncate(self.used);
-        let start = row::begin(&mut self.bytes);
-        let encoded = codec::encode_into(input, &mut self.bytes, RESULT_LIMIT);
-        if encoded.is_ok() {
-            row::end(&mut self.bytes, start, false);
-        }
-        let length = self.bytes.len() - self.used;
-        self.bytes.resize((self.bytes.len() * 2).clamp(64, BYTES + self.bytes.len()), 0);
-        encoded.map(|()| length)
     }
 
     /// Takes the last input out again, to be a chunk of its own.
@@ -153,11 +188,6 @@ impl Inputs {
 
     pub(super) fn tasks(&self) -> u32 {
         self.tasks
-    }
-
-    /// Whether another input should go into another chunk.
-    pub(super) fn is_full(&self) -> bool {
-        self.used >= BYTES
     }
 
     /// Where this one begins, or where the last one ends.
@@ -280,6 +310,18 @@ mod tests {
             inputs.add(&7_u32).unwrap();
             assert_eq!(inputs.start(before), inputs.last);
             assert_eq!(inputs.start(before + 1), inputs.used);
+        }
+    }
+
+    #[test]
+    fn what_owns_descriptors_ends_a_chunk_and_puts_each_once_even_if_there_was_no_room_at_first() {
+        let file: Arc<OwnedFd> = Arc::new(std::fs::File::open("/dev/null").unwrap().into());
+        for length in [0, 1_000] {
+            let mut inputs = Inputs::with_room(1);
+            let owner = (passing::Passed(vec![Arc::clone(&file)]), "x".repeat(length));
+            let mut items = [(passing::Passed::default(), String::new()), owner.clone(), owner].into_iter();
+            let (added, beside) = passing::collecting(|| inputs.add_some(&mut items, 9));
+            assert_eq!((added, beside.len(), inputs.tasks(), items.len()), (Ok(false), 1, 2, 1), "{length}");
         }
     }
 

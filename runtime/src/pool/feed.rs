@@ -219,20 +219,18 @@ where
     fn take_chunk(&mut self, job: &Arc<Job>, size: u64) {
         let first = self.taken;
         let mut inputs = Inputs::with_room(size);
-        let mut broken = None;
-        let ((), beside) = passing::collecting(|| {
-            while u64::from(inputs.tasks()) < size && !inputs.is_full() && passing::collected() == 0 {
-                let Some(item) = self.items.next() else {
-                    self.exhausted = true;
-                    return;
-                };
-                self.taken += 1;
-                if let Err(error) = inputs.add(&item) {
-                    broken = Some(error);
-                    return;
-                }
+        let (added, beside) = passing::collecting(|| inputs.add_some(&mut self.items, size));
+        self.taken += u64::from(inputs.tasks());
+        let broken = match added {
+            Ok(ended) => {
+                self.exhausted = ended;
+                None
             }
-        });
+            Err(error) => {
+                self.taken += 1;
+                Some(error)
+            }
+        };
         if let Some(error) = broken {
             let error = TaskError::Input(error.to_string());
             job.put(Outcome::Failed { task: self.taken - 1, error });

@@ -12,7 +12,7 @@ use super::row;
 use crate::clock;
 use crate::process::board::Desk;
 use crate::task::{CallError, RESULT_LIMIT};
-use crate::wire::codec;
+use crate::wire::codec::{self, Unread};
 use crate::wire::passing::{self, Beside};
 
 /// Longest text of an error that is passed on, in bytes.
@@ -25,6 +25,18 @@ pub(crate) struct Shift<'a> {
     terms: Terms<'a>,
     /// The last result, as a row of one: it does not fit the board, or owns descriptors.
     beyond: Option<(Vec<u8>, Beside)>,
+}
+
+/// Why [`Shift::work_quickly`] does not go on by itself.
+enum Pause<R> {
+    /// All tasks that were claimed are done.
+    Claim,
+    /// An input cannot be read.
+    Input(Unread),
+    /// There is none.
+    NoInput,
+    /// A result does not fit, does not encode, or owns descriptors.
+    Result(R),
 }
 
 /// How a chunk is run.
@@ -60,52 +72,64 @@ impl<'a> Shift<'a> {
     /// Calls `f` on each input, until others have taken the rest.
     #[inline]
     pub(crate) fn work<T: DeserializeOwned, R: Serialize>(&mut self, f: impl Fn(T) -> R) {
-        while let Some(task) = self.begin() {
-            let goes_on = match self.inputs.at(task).map(codec::read_nested::<T>) {
-                Some(Ok(input)) => self.put(&f(input)),
-                Some(Err(unread)) => self.put_error(&CallError::Input(unread.explain().to_string())),
-                None => self.put_error(&CallError::Input("the chunk is shorter than it says".into())),
-            };
-            if !goes_on {
-                return;
+        while self.claim() {
+            loop {
+                let goes_on = match self.work_quickly(&f) {
+                    Pause::Claim => break,
+                    Pause::Input(unread) => self.put_error(&CallError::Input(unread.explain().to_string())),
+                    Pause::NoInput => {
+                        self.put_error(&CallError::Input("the chunk is shorter than it says".into()))
+                    }
+                    Pause::Result(result) => self.put_beyond(&result),
+                };
+                if !goes_on {
+                    return;
+                }
             }
         }
+    }
+
+    /// Does what is usual to the tasks that are claimed.
+    #[inline]
+    fn work_quickly<T: DeserializeOwned, R: Serialize>(&mut self, f: &impl Fn(T) -> R) -> Pause<R> {
+        let (mut desk, mut inputs) = (self.desk, self.inputs);
+        let pause = loop {
+            let Some(task) = desk.begin() else { break Pause::Claim };
+            if self.terms.timed {
+                desk.note_since(clock::now());
+            }
+            let input = match inputs.at(task).map(codec::read_nested::<T>) {
+                Some(Ok(input)) => input,
+                Some(Err(unread)) => break Pause::Input(unread),
+                None => break Pause::NoInput,
+            };
+            let result = f(input);
+            match row::place(desk.room(), &result) {
+                Some(length) if passing::collected() == 0 => desk.publish(length),
+                _ => break Pause::Result(result),
+            }
+        };
+        (self.desk, self.inputs) = (desk, inputs);
+        pause
     }
 
     /// No task of the chunk can be run.
     pub(crate) fn refuse(&mut self, error: &CallError) {
-        while self.begin().is_some() && self.put_error(error) {}
-    }
-
-    #[inline]
-    fn begin(&mut self) -> Option<u32> {
-        let task = match self.desk.begin() {
-            Some(task) => task,
-            None => self.claim()?,
-        };
-        if self.terms.timed {
-            self.desk.note_since(clock::now());
+        while self.claim() {
+            while self.desk.begin().is_some() {
+                if !self.put_error(error) {
+                    return;
+                }
+            }
         }
-        Some(task)
     }
 
+    /// Claims further tasks; whether there are any.
     #[inline(never)]
-    fn claim(&mut self) -> Option<u32> {
+    fn claim(&mut self) -> bool {
         (self.terms.progress)();
         let left = self.terms.most.saturating_sub(self.desk.begun());
-        if self.desk.claim(self.terms.block.min(left)) { self.desk.begin() } else { None }
-    }
-
-    /// Gives out a result; whether there may be more.
-    #[inline]
-    fn put<R: Serialize>(&mut self, result: &R) -> bool {
-        match row::place(self.desk.room(), result) {
-            Some(length) if passing::collected() == 0 => {
-                self.desk.publish(length);
-                true
-            }
-            _ => self.put_beyond(result),
-        }
+        self.desk.claim(self.terms.block.min(left))
     }
 
     /// It does not fit, does not encode, or owns descriptors.
@@ -148,6 +172,7 @@ impl<'a> Shift<'a> {
 }
 
 /// The inputs of a chunk, in order.
+#[derive(Clone, Copy)]
 struct Inputs<'a> {
     rest: &'a [u8],
     next: u32,

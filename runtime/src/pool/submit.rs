@@ -37,7 +37,7 @@ impl<R: DeserializeOwned> Task<R> {
     ) -> Task<R> {
         let started = code.map_err(|error| PoolError::Code(error.to_string()).into()).and_then(|code| {
             let job = Job::new(code, None, deadline, pool.keeper.options.retries, 0);
-            let mut inputs = Inputs::with_room(1);
+            let mut inputs = Inputs::default();
             let (added, beside) = passing::collecting(|| inputs.add(item));
             added.map_err(|error| TaskError::Input(error.to_string()))?;
             if let Some(error) = lock(&pool.crew.state).refuses() {

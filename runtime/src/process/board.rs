@@ -181,6 +181,9 @@ impl Board {
 }
 
 /// A slot of the board as its worker has it, while it works on the chunk there.
+///
+/// A loop over tiny tasks works on a copy of it, which the processor's registers hold; of two copies, one is used.
+#[derive(Clone, Copy)]
 pub struct Desk<'a> {
     slot: &'a Slot,
     claimed: u32,
