@@ -155,15 +155,16 @@ fn processes_that_a_task_leaves_behind_end_with_its_worker() {
     });
 }
 
+fn work(ms: u64) -> u64 {
+    let until = std::time::Instant::now() + Duration::from_millis(ms);
+    while std::time::Instant::now() < until {
+        std::hint::spin_loop();
+    }
+    ms
+}
+
 #[test]
 fn a_task_that_never_ends_is_ended_by_its_deadline_and_no_other_is() {
-    fn work(ms: u64) -> u64 {
-        let until = std::time::Instant::now() + Duration::from_millis(ms);
-        while std::time::Instant::now() < until {
-            std::hint::spin_loop();
-        }
-        ms
-    }
     watertight::test(async |sys: System| {
         let pool = sys.pool(2).deadline(Duration::from_millis(500)).await?;
         let items: Vec<u64> = (0..100).map(|n| if n == 30 { 1 << 40 } else { 2 }).collect();
@@ -252,6 +253,48 @@ fn under_random_kills_every_item_has_one_outcome_and_only_those_in_hand_fail() {
         let restarts: u64 = sys.list().await?.iter().map(|worker| worker.restarts).sum();
         assert!(restarts >= most / 2, "{restarts} restarts");
         assert!(failed <= kills, "{failed} failed of {kills} kills");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_pool_that_is_dropped_while_a_worker_is_replaced_leaves_no_dead_letters() {
+    /// The first waits for the third, which is behind it until the other worker has nothing else to do; then it dies.
+    /// The others take long enough for one to be worth taking over.
+    fn act((path, item): (String, u8)) -> u8 {
+        match item {
+            0 => {
+                while !std::path::Path::new(&path).exists() {
+                    std::thread::yield_now();
+                }
+                std::process::abort()
+            }
+            2 => drop(std::fs::write(path, "x")),
+            _ => {
+                work(2);
+            }
+        }
+        item
+    }
+    watertight::test(async |sys: System| {
+        for round in 0..10 {
+            let directory = tempfile::tempdir()?;
+            let path = directory.path().join("mark").to_string_lossy().into_owned();
+            let pool = sys.pool(2).output(Output::Silent).await?;
+            let outcomes = pool.map_each(act, (0..4).map(|item| (path.clone(), item))).chunk(1).await;
+            drop(pool);
+            let failed: Vec<usize> = (0..4).filter(|&item| outcomes[item].is_err()).collect();
+            assert_eq!(failed, [0], "{round}: {outcomes:?}");
+        }
+        let gone = async {
+            while !sys.list().await?.is_empty() {
+                tokio::task::yield_now().await;
+            }
+            Ok::<_, watertight::Error>(())
+        };
+        tokio::time::timeout(PATIENCE, gone).await??;
+        let ledger = sys.balance(PATIENCE).await?;
+        assert_eq!(ledger.dead_lettered, 0, "{ledger:?}");
         Ok(())
     });
 }

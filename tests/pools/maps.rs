@@ -224,6 +224,7 @@ fn a_pool_is_resized_closed_drained_and_terminated() {
         assert!(sys.list().await?.is_empty());
         let refused = pool.map(square, [1]).await.unwrap_err();
         assert!(matches!(refused.error, TaskError::Pool(PoolError::Closed)), "{refused}");
+        assert!(pool.map(square, []).await.is_err(), "a map of nothing, too");
 
         let pool = sys.pool(1).await?;
         let endless = pool.submit(
@@ -237,6 +238,45 @@ fn a_pool_is_resized_closed_drained_and_terminated() {
         assert!(matches!(endless, Err(TaskError::Pool(PoolError::Terminated))), "{endless:?}");
         assert!(sys.list().await?.is_empty());
         assert!(matches!(sys.pool(0).await, Err(PoolError::Size(0))));
+        Ok(())
+    });
+}
+
+#[test]
+fn every_item_of_a_pool_that_takes_no_more_has_an_error_of_its_own() {
+    watertight::test(async |sys: System| {
+        let closed = |error: &TaskError| matches!(error, TaskError::Pool(PoolError::Closed));
+        let pool = sys.pool(1).await?;
+        pool.join().await;
+        let outcomes = pool.map_each(square, 0..1_000).await;
+        assert_eq!(outcomes.len(), 1_000);
+        assert!(outcomes.iter().all(|outcome| outcome.as_ref().is_err_and(closed)));
+        assert!(pool.map_each(square, []).await.is_empty());
+        // Of an endless one as many as are asked for.
+        let (mut results, mut ordered) = (pool.map_unordered(square, 0..), pool.map_ordered(square, 0..));
+        for item in 0..100 {
+            assert!(
+                matches!(results.next().await, Some((index, Err(error))) if index == item && closed(&error))
+            );
+            assert!(matches!(ordered.next().await, Some(Err(error)) if closed(&error)));
+        }
+
+        // Closed in the middle, with items that have not been taken.
+        let pool = sys.pool(1).await?;
+        let mut progress = pool.map_unordered(square, 0..100_000_u64).chunk(10);
+        assert!(progress.next().await.is_some());
+        pool.terminate().await;
+        let (mut indices, mut failed) = (std::collections::HashSet::new(), 0);
+        while let Some((index, outcome)) = progress.next().await {
+            assert!(indices.insert(index), "{index} twice");
+            match outcome {
+                Ok(result) => assert_eq!(result, index * index),
+                Err(TaskError::Pool(PoolError::Terminated)) => failed += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        assert_eq!(indices.len(), 99_999, "{failed} failed");
+        assert!(failed > 90_000, "{failed} failed");
         Ok(())
     });
 }

@@ -103,6 +103,11 @@ impl<I: Iterator, R> Feed<I, R> {
         self.on_progress = Some(call);
     }
 
+    /// Why nothing more is sent, if so.
+    pub(super) fn refusal(&self) -> Option<PoolError> {
+        self.refused.clone()
+    }
+
     pub(super) fn total(&self) -> Option<u64> {
         self.total
     }
@@ -171,11 +176,16 @@ where
 
     /// Feeds the workers, and takes what has come. A failure has been counted.
     fn poll_more(&mut self, cx: &mut Context<'_>, most: u64) -> Poll<Option<Row>> {
-        if let Some(error) = self.refused.take() {
-            self.exhausted = true;
-            self.taken = self.done;
-            // Even a map of nothing tells.
-            return Poll::Ready(Some(Row::Failed(self.done, error.into())));
+        if let Some(error) = self.refusal()
+            && !self.exhausted
+            && self.done >= self.taken
+            && let Some(_) = self.items.next()
+        {
+            // Every item has an outcome, also those that nobody will run.
+            let task = self.taken;
+            self.taken += 1;
+            self.count(1, true);
+            return Poll::Ready(Some(Row::Failed(task, error.into())));
         }
         self.take_items(most);
         if self.exhausted && self.done >= self.taken {
@@ -202,6 +212,10 @@ where
 
     /// Sends chunks until enough is under way.
     fn take_items(&mut self, most: u64) {
+        if self.refused.is_some() {
+            self.exhausted |= self.done >= self.taken;
+            return;
+        }
         let Some(job) = self.job.clone() else { return };
         let workers = self.pool.workers().max(1);
         loop {
@@ -209,7 +223,7 @@ where
             let mean = job.mean();
             let size = self.chunk.unwrap_or_else(|| chunk::size(mean, job.before, left, workers));
             let window = most.min(chunk::window(mean, size, workers));
-            if self.exhausted || self.taken - self.done >= window {
+            if self.exhausted || self.refused.is_some() || self.taken - self.done >= window {
                 return;
             }
             self.take_chunk(&job, size.min(window));
@@ -247,7 +261,7 @@ where
     fn put(&mut self, chunk: Chunk) {
         let (job, first, tasks) = (Arc::clone(&chunk.job), chunk.first, chunk.tasks());
         if let Err(error) = self.pool.crew.put(chunk) {
-            self.exhausted = true;
+            self.refused = Some(error.clone());
             for task in first..first + u64::from(tasks) {
                 job.put(Outcome::Failed { task, error: error.clone().into() });
             }

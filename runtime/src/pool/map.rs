@@ -141,7 +141,11 @@ where
                     });
                 }
                 Some(Row::Failed(index, error)) => return Poll::Ready(Err(MapError { index, error })),
-                None => return Poll::Ready(Ok(self.results.take())),
+                None => {
+                    // Of a map of nothing, too, it is told that it cannot be done.
+                    let refused = self.feed.refusal().map(|error| MapError { index: 0, error: error.into() });
+                    return Poll::Ready(refused.map_or_else(|| Ok(self.results.take()), Err));
+                }
             }
         }
     }

@@ -324,8 +324,15 @@ impl std::fmt::Debug for Pool {
 impl Drop for Keeper {
     fn drop(&mut self) {
         self.crew.end(&PoolError::Closed);
-        let gone = lock(&self.crew.state).dismiss_all();
+        let gone = lock(&self.crew.state).dismiss_but_unread();
         let crew = Arc::clone(&self.crew);
-        drop(self.crew.node.runtime.spawn(async move { crew.stop_all(&gone).await }));
+        drop(self.crew.node.runtime.spawn(async move {
+            let stopped = crew.stop_all(&gone);
+            let read = tokio::time::timeout(options::GRACE, crew.wait_until(state::State::is_idle));
+            // Whoever has not read it by then is stopped all the same.
+            let ((), _) = tokio::join!(stopped, read);
+            let gone = lock(&crew.state).dismiss_all();
+            crew.stop_all(&gone).await;
+        }));
     }
 }

@@ -30,7 +30,7 @@ use crate::wire::passing::Passed;
 const RESTARTS: u32 = 2_000;
 const WITHIN: Duration = Duration::from_secs(5);
 /// How long an idle worker may take to end.
-const GRACE: Duration = Duration::from_secs(1);
+pub(super) const GRACE: Duration = Duration::from_secs(1);
 
 /// How a pool is made; await it to make it.
 #[derive(Clone)]

@@ -72,6 +72,20 @@ impl State {
         gone.map(|member| member.address).collect()
     }
 
+    /// Forgets all workers but those that still have a chunk of which nothing is theirs: it was taken back before they
+    /// read it, as a worker that is being replaced has not. To stop them now would make dead letters of such chunks.
+    pub(super) fn dismiss_but_unread(&mut self) -> Vec<Address<Worker>> {
+        let unread = |member: &Member| member.slots.iter().flatten().any(|flight| flight.end == 0);
+        let (unread, others) = std::mem::take(&mut self.members).into_iter().partition(unread);
+        self.members = others;
+        let gone = self.dismiss_all();
+        self.members = unread;
+        for member in &mut self.members {
+            member.leaving = true;
+        }
+        gone
+    }
+
     /// Forgets all workers. What they have fails.
     pub(super) fn dismiss_all(&mut self) -> Vec<Address<Worker>> {
         let members = std::mem::take(&mut self.members);
