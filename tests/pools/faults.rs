@@ -15,7 +15,9 @@ enum Deed {
     Panic,
     Abort,
     Exit,
+    ExitWell,
     Segfault,
+    StackOverflow,
     KillSelf,
     AllocateForEver,
 }
@@ -27,6 +29,8 @@ fn act(deed: Deed) -> u64 {
         Deed::Panic => panic!("as it was told"),
         Deed::Abort => std::process::abort(),
         Deed::Exit => std::process::exit(3),
+        Deed::ExitWell => std::process::exit(0),
+        Deed::StackOverflow => commit(Fault::StackOverflow),
         Deed::Segfault => commit(Fault::Segfault),
         Deed::KillSelf => commit(Fault::KillSelf),
         Deed::AllocateForEver => commit(Fault::OutOfMemory),
@@ -38,10 +42,18 @@ fn act(deed: Deed) -> u64 {
 fn a_task_that_kills_its_worker_fails_alone() {
     watertight::test(async |sys: System| {
         let pool = sys.pool(2).memory(256 << 20).output(Output::Silent).await?;
-        let bad =
-            [Deed::Panic, Deed::Abort, Deed::Exit, Deed::Segfault, Deed::KillSelf, Deed::AllocateForEver];
+        let bad = [
+            Deed::Panic,
+            Deed::Abort,
+            Deed::Exit,
+            Deed::ExitWell,
+            Deed::Segfault,
+            Deed::StackOverflow,
+            Deed::KillSelf,
+            Deed::AllocateForEver,
+        ];
         let deeds: Vec<Deed> =
-            (0..600).map(|n| if n % 100 == 50 { bad[n / 100] } else { Deed::Good(n as u64) }).collect();
+            (0..800).map(|n| if n % 100 == 50 { bad[n / 100] } else { Deed::Good(n as u64) }).collect();
         let outcomes = pool.map_each(act, deeds.clone()).await;
         assert_eq!(outcomes.len(), deeds.len());
         for (deed, outcome) in deeds.iter().zip(&outcomes) {
@@ -60,7 +72,7 @@ fn a_task_that_kills_its_worker_fails_alone() {
                 other => return Err(watertight::Error::new(format!("{other:?}"))),
             }
         }
-        assert_eq!(pool.stats().iter().map(|worker| worker.deaths).sum::<u64>(), 6);
+        assert_eq!(pool.stats().iter().map(|worker| worker.deaths).sum::<u64>(), 8);
         Ok(())
     });
 }
@@ -84,6 +96,31 @@ fn a_result_that_does_not_encode_is_an_error_of_its_task() {
         assert!(outcomes[0].is_ok() && outcomes[2].is_ok());
         assert!(matches!(&outcomes[1], Err(TaskError::Result(text)) if text.contains("does not encode")));
         assert_eq!(pool.stats()[0].deaths, 0);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_result_that_is_too_large_or_dies_when_it_is_encoded_fails_alone() {
+    /// Panics, when it is sent back.
+    #[derive(Debug, serde::Deserialize)]
+    struct Panics;
+    impl serde::Serialize for Panics {
+        #[allow(clippy::panic)]
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            panic!("in the middle of its encoding")
+        }
+    }
+    watertight::test(async |sys: System| {
+        let pool = sys.pool(1).output(Output::Silent).await?;
+        let outcomes =
+            pool.map_each(|good: bool| if good { None } else { Some(Panics) }, [true, false, true]).await;
+        assert!(outcomes[0].is_ok() && outcomes[2].is_ok(), "{outcomes:?}");
+        let report = outcomes[1].as_ref().unwrap_err().report().unwrap();
+        assert_eq!(report.panic.as_ref().unwrap().message, "in the middle of its encoding");
+        let outcomes = pool.map_each(|length: usize| vec![7_u8; length], [1, 16 << 20, 2]).await;
+        assert!(outcomes[0].is_ok() && outcomes[2].is_ok(), "{:?}", outcomes[1].as_ref().err());
+        assert!(matches!(&outcomes[1], Err(TaskError::Result(_))), "{:?}", outcomes[1].as_ref().err());
         Ok(())
     });
 }
@@ -143,6 +180,7 @@ fn processes_that_a_task_leaves_behind_end_with_its_worker() {
             !state.is_empty() && !state.contains(") Z ")
         };
         assert!(left.iter().all(lives));
+        assert_eq!(pool.map(|x: u32| x + 1, [1; 100]).await?, [2; 100]);
         pool.join().await;
         let gone = async {
             while left.iter().any(lives) {
@@ -173,6 +211,30 @@ fn a_task_that_never_ends_is_ended_by_its_deadline_and_no_other_is() {
             match (index, outcome) {
                 (30, Err(TaskError::Deadline { report: Some(_), .. })) | (_, Ok(2)) => {}
                 other => return Err(watertight::Error::new(format!("{other:?}"))),
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_task_that_never_returns_is_ended_in_whatever_way_it_does_not() {
+    fn act(nth: usize) -> usize {
+        const WAYS: [Fault; 5] =
+            [Fault::Loop, Fault::Deadlock, Fault::StopSelf, Fault::BlockedRead, Fault::Sleep];
+        if let Some(way) = WAYS.get(nth) {
+            commit(*way);
+        }
+        nth
+    }
+    watertight::test(async |sys: System| {
+        let pool = sys.pool(2).deadline(Duration::from_millis(500)).output(Output::Silent).await?;
+        let outcomes = pool.map_each(act, 0..20).chunk(1).await;
+        for (index, outcome) in outcomes.iter().enumerate() {
+            match outcome {
+                Err(TaskError::Deadline { report: Some(_), .. }) if index < 5 => {}
+                Ok(result) if index >= 5 && *result == index => {}
+                other => return Err(watertight::Error::new(format!("{index}: {other:?}"))),
             }
         }
         Ok(())
