@@ -7,8 +7,9 @@
 //! ```
 //!
 //! The four claims: work runs on all cores; a crash costs one task; memory is limited and given back; a crash is
-//! explained. The costs: starting, memory, messages, and everything that has to be copied. Beside each stands the same
-//! work on threads, in turns, or in a process of its own where threads would take this one with them ([`threads`]).
+//! explained, and one may look at one worker while the others go on. The costs: starting, memory, messages, and
+//! everything that has to be copied. Beside each stands the same work on threads, in turns, or in a process of its own
+//! where threads would take this one with them ([`threads`]).
 
 #[path = "claims/chart.rs"]
 mod chart;
@@ -16,12 +17,18 @@ mod chart;
 mod costs;
 #[path = "claims/crash.rs"]
 mod crash;
+#[path = "claims/debugger.rs"]
+mod debugger;
+#[path = "claims/debugging.rs"]
+mod debugging;
 #[path = "claims/memory.rs"]
 mod memory;
 #[path = "claims/performance.rs"]
 mod performance;
 #[path = "claims/row.rs"]
 mod row;
+#[path = "claims/stopped.rs"]
+mod stopped;
 #[path = "claims/table.rs"]
 mod table;
 #[path = "claims/threads.rs"]
@@ -84,9 +91,12 @@ async fn measure(sys: System) -> Result<()> {
 
     eprintln!("measuring: performance");
     let mut rows = performance::measure(&sys, effort).await?;
-    eprintln!("measuring: stability and debugging");
-    let (crashed, facts) = crash::measure(&sys, effort).await?;
-    rows.extend(crashed);
+    eprintln!("measuring: stability");
+    rows.push(crash::measure(&sys, effort).await?);
+    eprintln!("measuring: debugging");
+    let (explained, facts) = debugging::measure(&sys, effort).await?;
+    rows.extend(explained);
+    rows.extend(stopped::measure(&sys, effort).await?);
     eprintln!("measuring: memory");
     rows.extend(memory::measure(&sys, effort).await?);
     eprintln!("measuring: costs");

@@ -183,19 +183,67 @@ fn the_claims_are_measured_and_drawn() {
     assert!(greedy["threads"].as_f64().unwrap() <= 19.0, "{said}");
     assert_eq!(row("left of 2 x 64 MiB in small blocks, 1 in 16 kept")["better"], "processes", "{said}");
     assert_eq!(row("start, to the first result")["better"], "threads", "{said}");
-    let told = |fact: &str| {
-        let found = rows.iter().find(|row| row["of_a_crash"] == fact);
-        found.unwrap_or_else(|| panic!("no {fact}: {said}"))["processes"].as_str().unwrap().to_owned()
+    let drawn = std::fs::read_to_string(chart).unwrap();
+    assert!(drawn.starts_with("<svg ") && drawn.ends_with("</svg>\n"), "{drawn}");
+    let measured = rows.iter().filter(|row| row["claim"].is_string()).count();
+    assert_eq!(drawn.matches("font-size=\"11\"").count(), 2 * measured, "a pair of bars for each row");
+    assert_eq!(drawn.matches("not measured").count(), rows.iter().filter(|row| is_missing(row)).count());
+    a_crash_is_explained(&rows, &said);
+}
+
+/// Whether one of the numbers of a row of the claims could not be measured; then it says why.
+fn is_missing(row: &serde_json::Value) -> bool {
+    let missing = row["claim"].is_string() && (row["processes"].is_null() || row["threads"].is_null());
+    assert!(!missing || row["note"].is_string(), "{row}");
+    missing
+}
+
+/// The fourth claim: what a report says, beside a core file and a debugger where they are to be had.
+fn a_crash_is_explained(rows: &[serde_json::Value], said: &str) {
+    let row = |what: &str| {
+        let found = rows.iter().find(|row| row["what"].as_str().is_some_and(|text| text.starts_with(what)));
+        let found = found.unwrap_or_else(|| panic!("no {what}: {said}"));
+        assert_eq!(found["claim"], "debugging", "{said}");
+        found
     };
+    let fact = |what: &str, of: &str| {
+        let found = rows.iter().find(|row| row["of_a_crash"] == what);
+        found.unwrap_or_else(|| panic!("no {what}: {said}"))[of].as_str().map(str::to_owned)
+    };
+    let told = |what: &str| fact(what, "processes").unwrap_or_else(|| panic!("{what} is not told: {said}"));
     assert_eq!((told("how it died"), told("which task did it")), ("SIGSEGV".into(), "task 37".into()));
+    assert_eq!(told("what that was given"), "Segfault");
     assert!(told("its last words").contains("chunk 0x2a"), "{said}");
-    let chart = std::fs::read_to_string(chart).unwrap();
-    assert!(chart.starts_with("<svg ") && chart.ends_with("</svg>\n"), "{chart}");
-    assert_eq!(
-        chart.matches("font-size=\"11\"").count(),
-        2 * (rows.len() - 7),
-        "a pair of bars for each row"
-    );
+    assert_eq!(told("what came of the others"), "99 of 99 done");
+    assert!(fact("how it died", "threads").unwrap().contains("SIGSEGV"), "{said}");
+
+    let (report, kept) = (row("from a crash to its report"), row("kept of a crash"));
+    // A report is there long before anybody has started a debugger, and fits a screen.
+    let milliseconds = report["processes"].as_f64().unwrap();
+    assert!((0.1..10_000.0).contains(&milliseconds), "{said}");
+    assert!((0.05..16.0).contains(&kept["processes"].as_f64().unwrap()), "{said}");
+    if let Some(kibibytes) = kept["threads"].as_f64() {
+        assert!(kibibytes > 16.0, "{said}");
+    }
+    if let Some(of_core) = report["threads"].as_f64() {
+        assert_eq!(report["better"], "processes", "{of_core}: {said}");
+        // Of an optimized build the variables are not known, and that is not hidden.
+        let number = fact("which task did it", "threads");
+        assert_eq!(number.as_deref(), cfg!(debug_assertions).then_some("task 37, by a variable"));
+        assert!(fact("in which line", "threads").unwrap().contains("claims/work.rs:"), "{said}");
+        let threads = 1 + std::thread::available_parallelism().unwrap().get().clamp(2, 64);
+        let stacks = format!("stacks of {threads} threads");
+        assert_eq!(fact("what the others did then", "threads").unwrap(), stacks);
+    }
+    assert!(row("of 9 questions")["processes"].as_f64().unwrap() >= 6.0, "{said}");
+
+    let stopped = row("longest pause of the others, one stopped for 200 ms");
+    assert!(stopped["threads"].as_f64().unwrap() >= 190.0, "{said}");
+    assert!(stopped["processes"].as_f64().unwrap() < stopped["threads"].as_f64().unwrap(), "{said}");
+    let looked_at = row("the same, a debugger reading the stack of one");
+    if let (Some(ours), Some(theirs)) = (looked_at["processes"].as_f64(), looked_at["threads"].as_f64()) {
+        assert!(ours < theirs, "{said}");
+    }
 }
 
 /// What the farm said of itself.

@@ -8,10 +8,15 @@ use crate::table::short;
 /// Characters of the longest bar.
 const WIDTH: f64 = 40.0;
 
-/// In the lengths of the bars; both are nothing if both numbers are.
-fn parts(row: &Row) -> [f64; 2] {
-    let most = row.processes.max(row.threads);
-    [row.processes, row.threads].map(|value| if most > 0.0 { value / most } else { 0.0 })
+/// In the lengths of the bars, and what stands behind them; both are nothing if both numbers are.
+fn parts(row: &Row) -> [(f64, String); 2] {
+    let values = [row.processes, row.threads];
+    let most = values.into_iter().flatten().fold(0.0, f64::max);
+    values.map(|value| match value {
+        Some(value) if most > 0.0 => (value / most, format!("{} {}", short(value), row.unit)),
+        Some(value) => (0.0, format!("{} {}", short(value), row.unit)),
+        None => (0.0, "not measured".to_owned()),
+    })
 }
 
 /// For a terminal.
@@ -21,10 +26,9 @@ pub fn text(rows: &[Row]) -> String {
         let better = if row.more_is_better { "longer" } else { "shorter" };
         // Writing to a string does not fail.
         let _ = writeln!(text, "{} ({better} is better)", row.what);
-        let values = [("processes", row.processes), ("threads", row.threads)];
-        for ((name, value), part) in values.into_iter().zip(parts(row)) {
+        for (name, (part, label)) in ["processes", "threads"].into_iter().zip(parts(row)) {
             let bar = bar(part * WIDTH);
-            let _ = writeln!(text, "  {name:<9} {bar}{} {}", short(value), row.unit);
+            let _ = writeln!(text, "  {name:<9} {bar}{label}");
         }
     }
     text
@@ -65,17 +69,15 @@ pub fn svg(rows: &[Row]) -> String {
             row.claim.name(),
             escaped(&row.what)
         );
-        let bars = [(row.processes, "#1b6ca8", 17), (row.threads, "#c96f1d", 31)];
-        for ((value, colour, below), part) in bars.into_iter().zip(parts(row)) {
+        let bars = [("#1b6ca8", 17), ("#c96f1d", 31)];
+        for ((colour, below), (part, said)) in bars.into_iter().zip(parts(row)) {
             let (y, width) = (top + below, part * LONGEST);
             let label = LEFT as f64 + width + 6.0;
             let _ = writeln!(
                 svg,
                 "<rect x=\"{LEFT}\" y=\"{y}\" width=\"{width:.1}\" height=\"11\" fill=\"{colour}\"/>\
-                 <text x=\"{label:.1}\" y=\"{}\" font-size=\"11\">{} {}</text>",
-                y + 10,
-                short(value),
-                row.unit
+                 <text x=\"{label:.1}\" y=\"{}\" font-size=\"11\">{said}</text>",
+                y + 10
             );
         }
     }

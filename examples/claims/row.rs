@@ -30,9 +30,10 @@ pub struct Row {
     pub what: String,
     pub unit: &'static str,
     pub more_is_better: bool,
-    /// Medians over rounds.
-    pub processes: f64,
-    pub threads: f64,
+    /// Medians over rounds; `None` where it could not be measured, and the note says why.
+    pub processes: Option<f64>,
+    pub threads: Option<f64>,
+    pub note: Option<String>,
     /// Processes against threads: the median of the ratios of each round. `None` where it says nothing: of counts, and
     /// of next to nothing.
     pub ratio: Option<f64>,
@@ -49,8 +50,15 @@ impl Row {
     ) -> Row {
         let ratios: Vec<f64> = processes.iter().zip(threads).map(|(ours, theirs)| ours / theirs).collect();
         let ratio = Some(median(&ratios)).filter(|ratio| ratio.is_finite() && *ratio > 0.0);
-        let (processes, threads) = (median(processes), median(threads));
-        Row { claim, what: what.into(), unit, more_is_better: false, processes, threads, ratio }
+        let [processes, threads] =
+            [processes, threads].map(|rounds| (!rounds.is_empty()).then(|| median(rounds)));
+        let (what, more_is_better, note) = (what.into(), false, None);
+        Row { claim, what, unit, more_is_better, processes, threads, note, ratio }
+    }
+
+    /// The same, and why a number of it is not there.
+    pub fn note(self, note: Option<String>) -> Row {
+        Row { note, ..self }
     }
 
     /// The same, where more is better.
@@ -65,7 +73,8 @@ impl Row {
 
     /// Who is better off: the other must be worse by a tenth at least.
     pub fn better(&self) -> &'static str {
-        let (ours, theirs) = self.ratio.map_or((self.processes, self.threads), |ratio| (ratio, 1.0));
+        let (Some(processes), Some(threads)) = (self.processes, self.threads) else { return "not measured" };
+        let (ours, theirs) = self.ratio.map_or((processes, threads), |ratio| (ratio, 1.0));
         let (more, less) =
             if self.more_is_better { ("processes", "threads") } else { ("threads", "processes") };
         match () {
@@ -90,11 +99,18 @@ mod tests {
     #[test]
     fn who_is_better_depends_on_what_is_counted() {
         let row = Row::of_rounds(Claim::Costs, "time", "s", &[4.0, 2.0, 9.0], &[1.0, 1.0, 1.0]);
-        assert_eq!((row.processes, row.ratio, row.better()), (4.0, Some(4.0), "threads"));
+        assert_eq!((row.processes, row.ratio, row.better()), (Some(4.0), Some(4.0), "threads"));
         assert_eq!(row.more_is_better().better(), "processes");
         let even = Row::of_rounds(Claim::Costs, "time", "s", &[1.05], &[1.0]);
         assert_eq!(even.better(), "even");
         assert_eq!(Row::of_rounds(Claim::Costs, "none", "s", &[0.0], &[0.0]).better(), "even");
+    }
+
+    #[test]
+    fn what_could_not_be_measured_is_no_number() {
+        let row = Row::of_rounds(Claim::Debugging, "time", "s", &[1.0], &[]).note(Some("why".into()));
+        assert_eq!((row.processes, row.threads, row.ratio), (Some(1.0), None, None));
+        assert_eq!(row.better(), "not measured");
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The same work on threads; in a process of its own, this executable started again, where it may end the process.
 
 use std::io::Write;
-use std::process::{Command, ExitCode, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, ExitCode, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex};
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use watertight::prelude::*;
 
@@ -23,9 +24,13 @@ pub enum Role {
         deeds: Vec<Deed>,
         /// The most memory that it may have, in bytes.
         memory: Option<u64>,
+        /// It may leave a core file where it was started.
+        core: bool,
     },
     /// Prints by how many bytes it has grown when these are done.
     Growth { threads: usize, deeds: Vec<Deed> },
+    /// Does tasks of so many turns until its standard input ends, and prints which thread has done one, and when.
+    Ends { threads: usize, turns: u64 },
     /// Prints how many bytes each of so many idle threads takes.
     Idle { threads: usize },
 }
@@ -58,8 +63,34 @@ pub fn map<T: Sync, R: Send>(threads: usize, items: &[T], f: impl Fn(&T) -> R + 
 /// # Errors
 /// It could not be started.
 pub fn run(role: &Role) -> Result<Ended> {
-    let mut command = Command::new("/proc/self/exe");
-    command.args([MARK, &serde_json::to_string(role)?]).env("RUST_BACKTRACE", "0").stdin(Stdio::null());
+    ended(command(role)?.stdin(Stdio::null()))
+}
+
+/// The same, in this folder.
+///
+/// # Errors
+/// It could not be started.
+pub fn run_in(folder: &Path, role: &Role) -> Result<Ended> {
+    ended(command(role)?.stdin(Stdio::null()).current_dir(folder))
+}
+
+/// Starts one that plays the role until its standard input is closed; it, and what it prints.
+///
+/// # Errors
+/// It could not be started.
+pub fn start(role: &Role) -> Result<(Child, ChildStdout)> {
+    let mut program = command(role)?.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let said = program.stdout.take().ok_or_else(|| Error::new("a program with threads has no output"))?;
+    Ok((program, said))
+}
+
+fn command(role: &Role) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args([MARK, &serde_json::to_string(role)?]).env("RUST_BACKTRACE", "0");
+    Ok(command)
+}
+
+fn ended(command: &mut Command) -> Result<Ended> {
     let output = command.output()?;
     let lines = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
     Ok(Ended { status: output.status, lines, stderr: String::from_utf8_lossy(&output.stderr).into_owned() })
@@ -83,10 +114,13 @@ pub fn role() -> Option<String> {
 
 /// Plays it.
 pub fn play(role: &str) -> ExitCode {
-    // What it does on purpose needs no core file.
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
-    match serde_json::from_str(role) {
-        Ok(Role::Deeds { threads, deeds, memory }) => {
+    let role = serde_json::from_str(role);
+    // What it does on purpose needs no core file, unless that is asked for.
+    let hard = getrlimit(Resource::Core).maximum;
+    let most = if matches!(role, Ok(Role::Deeds { core: true, .. })) { hard } else { Some(0) };
+    let _ = setrlimit(Resource::Core, Rlimit { current: most, maximum: hard });
+    match role {
+        Ok(Role::Deeds { threads, deeds, memory, core: _ }) => {
             if memory.is_some() {
                 let _ = setrlimit(Resource::Data, Rlimit { current: memory, maximum: memory });
             }
@@ -102,6 +136,7 @@ pub fn play(role: &str) -> ExitCode {
             map(threads, &deeds, |deed| work::act(*deed));
             println!("{}", (work::resident() - before).max(0.0));
         }
+        Ok(Role::Ends { threads, turns }) => ends(threads, turns),
         Ok(Role::Idle { threads }) => println!("{}", idle(threads)),
         Err(error) => {
             eprintln!("no role: {error}");
@@ -109,6 +144,27 @@ pub fn play(role: &str) -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+fn ends(threads: usize, turns: u64) {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for number in 0..threads {
+            let over = &over;
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    std::hint::black_box(work::crunch(turns));
+                    let line = format!("{number} {}\n", work::clock());
+                    if std::io::stdout().lock().write_all(line.as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        // Whatever ends it, it has ended.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        over.store(true, Ordering::Relaxed);
+    });
 }
 
 /// Bytes of each of so many threads that have done a little and now wait.

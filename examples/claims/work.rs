@@ -7,10 +7,11 @@ use std::hint::black_box;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// What a task does.
-#[derive(Clone, Copy, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub enum Deed {
     /// It computes, so many turns.
     Crunch(u64),
@@ -31,12 +32,22 @@ pub const KEPT: usize = 16;
 const BLOCKS: usize = 1 << 16;
 const BLOCK: usize = 1 << 10;
 
+/// What stands before the time in what a task says before it crashes.
+pub const CLOCK: &str = "the clock says ";
+
+/// A clock that all processes have in common, in nanoseconds.
+pub fn clock() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
+}
+
 /// Does it.
 pub fn act(deed: Deed) -> u64 {
     match deed {
         Deed::Crunch(turns) => crunch(turns),
         Deed::Segfault => {
-            eprintln!("libpicture: chunk 0x2a is longer than the file");
+            let now = clock();
+            eprintln!("{CLOCK}{now}\nlibpicture: chunk 0x2a is longer than the file");
             // SAFETY: not safe at all; that is the fault.
             unsafe { std::ptr::null_mut::<u64>().write_volatile(7) };
             0
