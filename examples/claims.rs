@@ -36,7 +36,9 @@ mod threads;
 #[path = "claims/work.rs"]
 mod work;
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -85,6 +87,8 @@ fn main() -> ExitCode {
 
 async fn measure(sys: System) -> Result<()> {
     let options = Options::parse();
+    // Found out now, not after a minute.
+    let svg = options.svg.as_deref().map(Chart::create).transpose()?;
     let cores = std::thread::available_parallelism()?.get();
     let task = Duration::from_micros(if options.quick { 300 } else { 1_000 });
     let effort = Effort { quick: options.quick, many: cores.clamp(2, 64), turns: work::turns_in(task) };
@@ -102,9 +106,8 @@ async fn measure(sys: System) -> Result<()> {
     eprintln!("measuring: costs");
     rows.extend(costs::measure(&sys, effort).await?);
 
-    if let Some(path) = &options.svg {
-        let written = std::fs::write(path, chart::svg(&rows));
-        written.map_err(|e| Error::from(e).context(format!("failed to write {}", path.display())))?;
+    if let Some(svg) = svg {
+        svg.write(&rows)?;
     }
     if options.json {
         table::print_json(&rows, &facts);
@@ -115,4 +118,25 @@ async fn measure(sys: System) -> Result<()> {
     }
     eprintln!("on {cores} cores");
     Ok(())
+}
+
+/// The file of the chart.
+struct Chart {
+    path: PathBuf,
+    file: File,
+}
+
+impl Chart {
+    fn create(path: &Path) -> Result<Chart> {
+        let file = File::create(path).map_err(|error| failed_to_write(path, error))?;
+        Ok(Chart { path: path.to_owned(), file })
+    }
+
+    fn write(mut self, rows: &[row::Row]) -> Result<()> {
+        self.file.write_all(chart::svg(rows).as_bytes()).map_err(|error| failed_to_write(&self.path, error))
+    }
+}
+
+fn failed_to_write(path: &Path, error: std::io::Error) -> Error {
+    Error::from(error).context(format!("failed to write {}", path.display()))
 }

@@ -40,7 +40,7 @@ use thumbnail::{Job, Thumbnail};
 #[derive(Parser)]
 #[command(name = "farm", after_help = "Exit code: 0 if all was done that could be done, else 1.")]
 pub struct Options {
-    /// Images here and below: .png, .jpg, .jpeg, .gif and .runs [default: images of its own, good and bad]
+    /// Images here and below, links not followed: .png, .jpg, .jpeg, .gif and .runs [default: images of its own, good and bad]
     #[arg(long, value_name = "DIR")]
     input: Option<PathBuf>,
     /// Write the thumbnails here, each under its image's path and `.png`

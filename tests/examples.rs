@@ -189,6 +189,11 @@ fn the_claims_are_measured_and_drawn() {
     assert_eq!(drawn.matches("font-size=\"11\"").count(), 2 * measured, "a pair of bars for each row");
     assert_eq!(drawn.matches("not measured").count(), rows.iter().filter(|row| is_missing(row)).count());
     a_crash_is_explained(&rows, &said);
+
+    // Found out before anything is measured.
+    let output = example("claims", &["--svg", "/nowhere/at/all.svg"]);
+    assert!(!output.status.success() && !text(&output).contains("measuring"), "{}", text(&output));
+    assert!(text(&output).contains("failed to write /nowhere/at/all.svg"), "{}", text(&output));
 }
 
 /// Whether one of the numbers of a row of the claims could not be measured; then it says why.
@@ -306,6 +311,13 @@ fn the_farm_takes_a_folder_of_the_user_and_leaves_its_own_output_out() {
         assert_eq!(said["bad"][0]["file"], "album/broken.jpg", "{said}");
     }
     assert!(Path::new(output).join("album/one.RUNS.png").exists());
+    // Whoever names files does not write on the terminal.
+    std::fs::write(album.join("evil\x1b[31m\n.png"), "no picture").unwrap();
+    let said = succeeds("farm", &["--input", album.to_str().unwrap()]);
+    assert!(said.contains("evil\\u{1b}[31m\\n.png  damaged: "), "{said}");
+    let empty = tempfile::tempdir().unwrap();
+    let output = example("farm", &["--input", empty.path().to_str().unwrap()]);
+    assert!(!output.status.success() && text(&output).contains("no files that end in .png"));
     let output = example("farm", &["--input", "/nowhere/at/all"]);
     assert!(!output.status.success() && text(&output).contains("/nowhere/at/all"), "{}", text(&output));
 }

@@ -42,7 +42,8 @@ impl File {
 /// All images below a folder, in the order of their names, without what an earlier run has written.
 ///
 /// # Errors
-/// A folder that cannot be read: what is in it would be left out in silence. The output stands among the images.
+/// A folder that cannot be read: what is in it would be left out in silence. There are none. The output stands among
+/// the images.
 pub fn below(folder: &Path, output: Option<&Path>) -> Result<Vec<File>> {
     let output = output.and_then(|folder| folder.canonicalize().ok());
     if output.as_deref() == Some(folder) {
@@ -58,6 +59,12 @@ pub fn below(folder: &Path, output: Option<&Path>) -> Result<Vec<File>> {
             let name = path.strip_prefix(folder).unwrap_or(&path).to_owned();
             files.push(File { path, name });
         }
+    }
+    if files.is_empty() {
+        let (folder, endings) = (folder.display(), ENDINGS.join(", ."));
+        return Err(Error::new(format!(
+            "{folder} has no files that end in .{endings}; links are not followed"
+        )));
     }
     Ok(files)
 }

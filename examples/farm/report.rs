@@ -1,6 +1,6 @@
 //! What has become of every image, for a reader and for a program.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
@@ -119,9 +119,9 @@ impl Report {
 
     fn print_lines(&self) {
         let bad = || self.fates.iter().filter(|(_, fate)| !matches!(fate, Fate::Done(_)));
-        let width = bad().map(|(name, _)| name.display().to_string().chars().count()).max().unwrap_or(0);
+        let width = bad().map(|(name, _)| shown(name).chars().count()).max().unwrap_or(0);
         for (name, fate) in bad() {
-            println!("{:width$}  {}", name.display().to_string(), fate.line());
+            println!("{:width$}  {}", shown(name), fate.line());
         }
         let others = ["damaged", "out of memory", "too slow", "killed the decoder", "not done"];
         let others = others.map(|word| (self.count(word), word));
@@ -140,7 +140,7 @@ impl Report {
         );
         if let Some(differ) = &self.differ {
             println!("check: {} come out otherwise in one process", differ.len());
-            differ.iter().for_each(|name| println!("  {}", name.display()));
+            differ.iter().for_each(|name| println!("  {}", shown(name)));
         }
     }
 
@@ -159,6 +159,15 @@ impl Report {
             "differ": self.differ.as_ref().map(|differ| -> Vec<String> { names(differ) }),
         })
     }
+}
+
+/// A name, as it may be shown on a terminal: whoever names files may not write there.
+fn shown(name: &Path) -> String {
+    let escape = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    name.display().to_string().chars().map(escape).collect()
 }
 
 impl Fate {
