@@ -243,6 +243,31 @@ fn a_pool_is_resized_closed_drained_and_terminated() {
 }
 
 #[test]
+fn no_item_waits_behind_one_that_takes_long_while_another_worker_has_nothing_to_do() {
+    /// The first takes until the third is done, which nothing tells apart from the quick ones.
+    fn act((mark, item): (String, u8)) -> u8 {
+        while item == 0 && !std::path::Path::new(&mark).exists() {
+            std::thread::yield_now();
+        }
+        if item == 2 {
+            std::fs::write(mark, "x").unwrap();
+        }
+        item
+    }
+    watertight::test(async |sys: System| {
+        for chunk in [1, 4] {
+            // One that does not know yet how long such tasks take: those known to be tiny are begun by the dozen.
+            let pool = sys.pool(2).await?;
+            let directory = tempfile::tempdir()?;
+            let mark = directory.path().join("mark").to_string_lossy().into_owned();
+            let items = (0..16).map(|item| (mark.clone(), item));
+            assert!(pool.map(act, items).chunk(chunk).await?.into_iter().eq(0..16));
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn every_item_of_a_pool_that_takes_no_more_has_an_error_of_its_own() {
     watertight::test(async |sys: System| {
         let closed = |error: &TaskError| matches!(error, TaskError::Pool(PoolError::Closed));

@@ -11,10 +11,15 @@ use super::state::WORTH_TAKING;
 use super::stats::WorkerStats;
 use super::worker::{Beyond, CONTEXTS, Run, Worker};
 use crate::address::Address;
+use crate::clock;
 use crate::process::board::{Board, SLOTS};
 use crate::report::CrashReport;
 use crate::task::Piece;
 use crate::wire::passing::Passed;
+
+/// A chunk that is with a worker for so long is behind a task that is not like the others, in nanoseconds: ten times what
+/// two chunks should take.
+const WAITS: u64 = 40_000_000;
 
 /// A worker as its pool sees it.
 pub(super) struct Member {
@@ -93,8 +98,11 @@ impl Member {
         let Some(flight) = &self.slots[slot] else { return 0 };
         let at = self.board.progress(slot);
         let tasks = u64::from(at.end.min(flight.end).saturating_sub(at.claimed));
-        // Of a job of which nothing is known, each task may be long.
-        tasks * Some(flight.chunk.job.mean()).filter(|mean| *mean > 0).unwrap_or(WORTH_TAKING)
+        let mean = flight.chunk.job.mean();
+        // Of a job of which nothing is known, each task may be long; and nobody knows how long the one in hand will take
+        // for which they wait already.
+        let waits = clock::now().saturating_sub(flight.sent) >= WAITS;
+        if mean == 0 || waits { tasks * mean.max(WORTH_TAKING) } else { tasks * mean }
     }
 
     /// Takes back what it has not claimed of a chunk, but for the first `keep` tasks of that.

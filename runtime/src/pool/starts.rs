@@ -2,6 +2,8 @@
 //!
 //! A worker that dies of its tasks is restarted for as long as it takes. One that dies in its start, because the
 //! initializer fails now or memory has run out, never answers; that is seen by its restarts without any answer.
+//!
+//! Each look also gives out what has come to wait behind a task that takes long.
 
 use std::collections::HashMap;
 use std::sync::Weak;
@@ -29,6 +31,8 @@ pub(super) async fn watch(crew: Weak<Crew>) {
         if crew.is_over() {
             return;
         }
+        // Time alone may have made something worth taking over: nothing else tells an idle worker so.
+        crew.give_out(&mut lock(&crew.state));
         let busy: Vec<_> = lock(&crew.state)
             .members
             .iter()
