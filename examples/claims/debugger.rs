@@ -97,7 +97,11 @@ fn cut(line: &str) -> String {
 /// There is no debugger, or it may not look, in words.
 pub fn look_at(thread: u32) -> Result<String, String> {
     let said = gdb(&["bt"], &[Path::new("-p"), Path::new(&thread.to_string())])?;
-    if said.contains("#0 ") { Ok(said) } else { Err("the debugger may not look at it: it needs root".into()) }
+    if said.contains("#0 ") {
+        Ok(said)
+    } else {
+        Err("the debugger may not attach; to a worker only that of root may".into())
+    }
 }
 
 fn gdb(commands: &[&str], arguments: &[&Path]) -> Result<String, String> {
