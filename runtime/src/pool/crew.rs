@@ -83,6 +83,9 @@ impl Crew {
     ) -> bool {
         let member = &mut state.members[index];
         let run = member.run(&chunk, slot, with_context);
+        // Its tasks may begin before the offer is over.
+        let flight = Flight::new(chunk);
+        let chunk = &flight.chunk;
         member.board.lay_out(slot, chunk.tasks());
         let offered = match member.address.link() {
             Ok(link) => link.offer_ask(&run, clock::after(FOR_EVER)),
@@ -90,12 +93,10 @@ impl Crew {
         };
         match offered {
             Offer::Accepted(answer) => {
-                let end = chunk.tasks();
-                let timed = chunk.job.deadline.is_some();
-                member.slots[slot] = Some(Flight { chunk, end, sent: clock::now() });
-                if timed {
+                if chunk.job.deadline.is_some() {
                     self.timed.notify_one();
                 }
+                member.slots[slot] = Some(flight);
                 let (crew, number) = (Arc::clone(self), member.number);
                 drop(self.node.runtime.spawn(async move {
                     let answer = read_outcome::<Run>(answer.await.ok());
@@ -105,18 +106,18 @@ impl Crew {
             }
             Offer::Encode(error) => {
                 let error = TaskError::Input(error.to_string());
-                fail(&chunk, 0..chunk.tasks(), &error);
+                fail(chunk, 0..chunk.tasks(), &error);
                 true
             }
             // One that has ended is found so by what it still has, or here.
             Offer::Gone(reason) => {
-                state.queue.push_front(chunk);
+                state.queue.push_front(flight.chunk);
                 state.lose(index, &reason.to_string());
                 self.eased.notify_waiters();
                 !state.members.is_empty()
             }
             Offer::Full | Offer::NotYet => {
-                state.queue.push_front(chunk);
+                state.queue.push_front(flight.chunk);
                 false
             }
         }

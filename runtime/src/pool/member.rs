@@ -51,6 +51,15 @@ pub(super) struct Flight {
     pub(super) end: u32,
     /// When it was sent, in nanoseconds.
     pub(super) sent: u64,
+    /// The task that was in hand when a look was last taken, and since when that look finds it there, in nanoseconds.
+    pub(super) seen: (u32, u64),
+}
+
+impl Flight {
+    /// A chunk that is sent now.
+    pub(super) fn new(chunk: Chunk) -> Flight {
+        Flight { end: chunk.tasks(), chunk, sent: clock::now(), seen: (0, 0) }
+    }
 }
 
 impl Member {

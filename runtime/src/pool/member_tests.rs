@@ -30,7 +30,7 @@ fn with_flight(tasks: u64) -> Member {
     let mut member = member();
     let chunk = chunk(tasks);
     member.board.lay_out(0, chunk.tasks());
-    member.slots[0] = Some(Flight { end: chunk.tasks(), chunk, sent: 0 });
+    member.slots[0] = Some(Flight::new(chunk));
     member
 }
 
