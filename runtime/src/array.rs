@@ -13,8 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 use crate::blob::Plain;
-use crate::message::PLACE;
 use crate::process::shared_memory::{Shared, Unfit};
+use crate::schema::PLACE;
 use crate::wire::passing;
 
 /// Numbers that several processes share and that change: whoever holds this reads them.

@@ -11,10 +11,10 @@ use serde::de::{Error as _, Visitor};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::message::PLACE;
 use crate::process::plain;
 pub use crate::process::plain::{Plain, ViewError};
 use crate::process::shared_memory::{Sealed, Unfit};
+use crate::schema::PLACE;
 use crate::wire::passing;
 
 /// Up to so many bytes a blob is copied into the message, above it shared. Fresh memory has a price: sharing takes 0.05 ms

@@ -175,7 +175,7 @@ fn the_schema_is_of_what_is_written() {
 
 #[test]
 fn what_owns_a_descriptor_is_found_in_every_corner_of_a_schema() {
-    use crate::message::owns_descriptors;
+    use crate::schema::owns_descriptors;
     use std::collections::BTreeMap;
     #[derive(postcard_schema::Schema)]
     #[allow(dead_code)]

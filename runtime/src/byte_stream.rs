@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::channel::{put, take};
-use crate::message::PLACE;
+use crate::schema::PLACE;
 use crate::wire::passing::Beside;
 use crate::wire::records::{RECORD_LIMIT, Record, Records, Wait};
 

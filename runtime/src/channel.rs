@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
-use crate::message::PLACE;
 use crate::process::shared_memory::Sealed;
+use crate::schema::PLACE;
 use crate::wire::codec::{self, DecodeError, EncodeError};
 use crate::wire::frame::BODY_LIMIT;
 use crate::wire::passing::{self, Beside};

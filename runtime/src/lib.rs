@@ -77,6 +77,7 @@ mod profile;
 mod program;
 pub mod reply;
 pub mod report;
+mod schema;
 mod sender;
 #[cfg(test)]
 mod simulation;
@@ -132,8 +133,7 @@ pub mod prelude {
 /// For the code that `#[message]` and `#[data]` write.
 #[doc(hidden)]
 pub mod internal {
-    pub use crate::message::owns_descriptors;
-    pub use crate::wire::codec::decode;
+    pub use crate::schema::{decode, owns_descriptors};
     pub use postcard_schema::{self, Schema};
     pub use serde::{self, Deserialize, Serialize};
 }

@@ -2,8 +2,6 @@
 
 use std::future::Future;
 
-use postcard_schema::Schema;
-use postcard_schema::schema::{DataModelType, DataModelVariant, NamedType, NamedValue};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::actor::{Actor, Context, Handler};
@@ -84,78 +82,6 @@ impl MessageKey {
         }
         MessageKey(key)
     }
-}
-
-/// Where a descriptor stands in a body: whatever owns one has it in its schema.
-pub(crate) const PLACE: &NamedType = &NamedType { name: "watertight::Descriptor", ty: &DataModelType::U8 };
-
-/// Whether values of type `T` may own descriptors.
-#[doc(hidden)]
-pub const fn owns_descriptors<T: Schema + ?Sized>() -> bool {
-    has_place(T::SCHEMA)
-}
-
-const fn has_place(of: &NamedType) -> bool {
-    if is_same(of.name, PLACE.name) {
-        return true;
-    }
-    match of.ty {
-        DataModelType::Option(inner) | DataModelType::Seq(inner) | DataModelType::NewtypeStruct(inner) => {
-            has_place(inner)
-        }
-        DataModelType::Map { key, val } => has_place(key) || has_place(val),
-        DataModelType::Tuple(all) | DataModelType::TupleStruct(all) => any_has_place(all),
-        DataModelType::Struct(fields) => any_field_has_place(fields),
-        DataModelType::Enum(variants) => {
-            let mut at = 0;
-            while at < variants.len() {
-                let has = match variants[at].ty {
-                    DataModelVariant::UnitVariant => false,
-                    DataModelVariant::NewtypeVariant(inner) => has_place(inner),
-                    DataModelVariant::TupleVariant(all) => any_has_place(all),
-                    DataModelVariant::StructVariant(fields) => any_field_has_place(fields),
-                };
-                if has {
-                    return true;
-                }
-                at += 1;
-            }
-            false
-        }
-        // Numbers, texts, bytes: nothing is within them.
-        _ => false,
-    }
-}
-
-const fn any_has_place(all: &[&NamedType]) -> bool {
-    let mut at = 0;
-    while at < all.len() {
-        if has_place(all[at]) {
-            return true;
-        }
-        at += 1;
-    }
-    false
-}
-
-const fn any_field_has_place(fields: &[&NamedValue]) -> bool {
-    let mut at = 0;
-    while at < fields.len() {
-        if has_place(fields[at].ty) {
-            return true;
-        }
-        at += 1;
-    }
-    false
-}
-
-const fn is_same(one: &str, other: &str) -> bool {
-    let (one, other) = (one.as_bytes(), other.as_bytes());
-    let mut at = 0;
-    while at < one.len() && at < other.len() && one[at] == other[at] {
-        at += 1;
-    }
-    one.len() == other.len() && at == one.len()
 }
 
 const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 
 use watertight::MessageKey;
 use watertight::fuzzing::{Seeds, TARGETS, Target, target, written};
-use watertight::internal::{Deserialize, Serialize, decode};
+use watertight::internal::{Deserialize, Schema, Serialize, decode};
 use watertight_actors::lock::Lock;
 use watertight_actors::queue::Queue;
 use watertight_actors::value::Value;
@@ -45,7 +45,7 @@ fn shared_handles(input: &[u8]) {
     }
 }
 
-fn is_read_back<T: Serialize + for<'a> Deserialize<'a> + PartialEq + Debug>(body: &[u8]) {
+fn is_read_back<T: Serialize + for<'a> Deserialize<'a> + Schema + PartialEq + Debug>(body: &[u8]) {
     let Ok(handle) = decode::<T>(body) else { return };
     let written = written(&handle);
     assert!(written.len() <= body.len());

@@ -23,9 +23,19 @@ struct Odd(Never);
 #[message]
 struct Lie(Lying);
 
+/// A list of nothings, of which its sender says only how long it is.
+#[message(reply = u64)]
+struct Nothings(#[serde(serialize_with = "claimed")] Vec<()>);
+
+/// A list of one stands for one without end.
+fn claimed<S: Serializer>(nothings: &[()], serializer: S) -> Result<S::Ok, S::Error> {
+    let length = nothings.len() as u64;
+    serializer.serialize_u64(if length == 1 { u64::MAX } else { length })
+}
+
 impl Actor for Strict {
     type Args = ();
-    type Messages = (Text, Long, Unsayable, Odd, Lie);
+    type Messages = (Text, Long, Unsayable, Odd, Lie, Nothings);
 
     async fn start(_: (), _: &mut Context<Self>) -> Result<Self> {
         Ok(Strict)
@@ -53,6 +63,12 @@ impl Handler<Unsayable> for Strict {
 impl Handler<Odd> for Strict {
     async fn handle(&mut self, _: Odd, _: &mut Context<Self>) -> Result<()> {
         Ok(())
+    }
+}
+
+impl Handler<Nothings> for Strict {
+    async fn handle(&mut self, Nothings(nothings): Nothings, _: &mut Context<Self>) -> Result<u64> {
+        Ok(nothings.len() as u64)
     }
 }
 
@@ -121,6 +137,23 @@ fn a_message_that_does_not_encode_is_given_back_and_nothing_is_sent() {
             other => panic!("{other:?}"),
         }
         assert_eq!(sys.ledger_of(&it).await?.accepted, 0);
+        Ok(())
+    });
+}
+
+/// Ten bytes would otherwise keep the receiver busy for centuries.
+#[test]
+fn a_list_of_nothings_without_end_is_refused_by_name_and_the_actor_is_well() {
+    watertight::test(async |sys| {
+        let it = sys.spawn::<Strict>(()).await?;
+        assert_eq!(it.ask(Nothings(vec![(); 1 << 16])).await?, 1 << 16);
+        for endless in [vec![()], vec![(); (1 << 16) + 1]] {
+            let error = it.ask(Nothings(endless)).await.unwrap_err();
+            let AskError::Undecodable(why) = &error else { panic!("{error:?}") };
+            assert_eq!(why, "the body claims more than 65536 elements that take no bytes");
+            assert_eq!(error.executed(), Executed::No);
+        }
+        assert_eq!(sys.info(&it).await?.restarts, 0);
         Ok(())
     });
 }

@@ -1,12 +1,14 @@
-//! Bodies of messages: types that nest, and lengths that lie.
+//! Bodies of messages: types that nest, lengths that lie, and elements that take no bytes.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
+use postcard_schema::Schema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::Seeds;
 use crate::wire::codec::{self, DEPTH_LIMIT};
+use crate::wire::weight::WEIGHTLESS;
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 enum Tree {
@@ -36,23 +38,42 @@ struct Flat {
 /// Wide elements: what is set aside for a claimed length is many times the body.
 type Wide = Vec<[u64; 16]>;
 
+/// Nothing but lengths, all of which may be without end. The schema says so, so that messages of it are read with care.
+#[derive(Debug, PartialEq, Serialize, Deserialize, Schema)]
+struct Nothings {
+    units: Vec<()>,
+    rows: Vec<Vec<(Empty, [u8; 0])>>,
+    table: BTreeMap<Empty, Option<Vec<Empty>>>,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Schema)]
+struct Empty;
+
 /// First which type, then the body.
 pub(super) fn run(input: &[u8]) {
     let Some((which, body)) = input.split_first() else { return };
-    match which % 5 {
+    match which % 6 {
         0 => {
             if let Some(tree) = judge::<Tree>(body, true) {
-                assert!(depth(&tree) <= DEPTH_LIMIT);
+                assert!(depth(&tree) <= usize::from(DEPTH_LIMIT));
             }
         }
         1 => {
             if let Some(list) = judge::<List>(body, true) {
                 let length = std::iter::successors(Some(&list), |list| list.next.as_deref()).count();
-                assert!(length <= DEPTH_LIMIT);
+                assert!(length <= usize::from(DEPTH_LIMIT));
             }
         }
         2 => drop(judge::<Flat>(body, false)),
         3 => drop(judge::<Wide>(body, false)),
+        5 => {
+            if let Some(Nothings { units, rows, table }) = judge::<Nothings>(body, true) {
+                let in_rows: usize = rows.iter().map(Vec::len).sum();
+                let in_table: usize = table.values().flatten().map(Vec::len).sum();
+                assert!(units.len() + in_rows + table.len() + in_table <= WEIGHTLESS);
+            }
+            assert_eq!(crate::schema::decode::<Nothings>(body), codec::decode_nested(body));
+        }
         _ => drop(judge::<Vec<Vec<Vec<String>>>>(body, true)),
     }
 }
@@ -112,6 +133,13 @@ pub(super) fn seeds() -> Seeds {
         table: [("row".to_owned(), vec![1, 2, 3])].into(),
         perhaps: Some(None),
     };
+    let nothings = Nothings {
+        units: vec![(); 3],
+        rows: vec![vec![], vec![(Empty, [])]],
+        table: [(Empty, Some(vec![Empty]))].into(),
+    };
+    // Numbers of seven bits each; the last one without its upper bit.
+    let endless = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
     let claims =
         |which: u8, body: &[u8]| [&[which], body, &[0xff, 0xff, 0xff, 0xff, 0x0f], &[1; 20]].concat();
     vec![
@@ -129,6 +157,11 @@ pub(super) fn seeds() -> Seeds {
         ("table-claims-4-gi", claims(0, &[4])),
         ("wide-claims-4-gi", claims(3, &[])),
         ("rows-claim-4-gi", claims(4, &[1])),
+        ("nothings", seed(5, &nothings)),
+        ("nothings-without-end", [&[5][..], &endless].concat()),
+        ("rows-of-nothings-without-end", [&[5, 0, 9][..], &endless].concat()),
+        ("many-rows-of-nothings", [&[5, 0, 100][..], &[0xff, 0x7f].repeat(100), &[0]].concat()),
+        ("keys-of-nothing-without-end", [&[5, 0, 0][..], &endless, &[0; 20]].concat()),
         ("not-utf-8", vec![4, 1, 1, 1, 2, 0xc3, 0x28]),
         ("long-number", vec![0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]),
         ("left-over", vec![1, 0, 0]),

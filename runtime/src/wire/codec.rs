@@ -3,16 +3,18 @@
 //! Encoding appends to a buffer that is used again and again, and stops at a limit before it has filled memory.
 //! Decoding demands that nothing is left over: a body that is longer than its type says is an error, never a guess.
 
+use postcard::de_flavors::{Flavor as Source, Slice};
 use postcard::ser_flavors::Flavor;
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
 use super::depth::DepthLimited;
 use super::passing;
+use super::weight::{WEIGHTLESS, Weight};
 
 /// How deeply a body of a recursive type may nest: far more than data has, far less than a 2 MiB stack holds
 /// (a 50 KB body of nested enums was seen to overflow one).
-pub const DEPTH_LIMIT: usize = 128;
+pub const DEPTH_LIMIT: u16 = 128;
 
 /// Why a value could not be written.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -36,6 +38,9 @@ pub enum DecodeError {
     /// This type, and then something else.
     #[error("{0} bytes are left over behind the body")]
     LeftOver(usize),
+    /// Its lengths claim more elements that take no bytes than are made of one body.
+    #[error("the body claims more than {0} elements that take no bytes")]
+    Weightless(usize),
 }
 
 /// Appends `value` to `out`, at most `limit` bytes of it; on an error `out` is as it was.
@@ -80,7 +85,7 @@ pub fn encode<T: Serialize + ?Sized>(value: &T, limit: usize) -> Result<Vec<u8>,
     Ok(out)
 }
 
-/// Reads a `T` that cannot nest without end: its schema is finite.
+/// Reads a `T` that cannot nest without end and has no sequence of elements without bytes, as its schema shows.
 ///
 /// # Errors
 /// [`DecodeError`].
@@ -89,7 +94,7 @@ pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError> {
     nothing_left(value, rest)
 }
 
-/// Reads a `T` that may be recursive, to [`DEPTH_LIMIT`] levels.
+/// Reads a `T` of any kind: to [`DEPTH_LIMIT`] levels, and with at most [`WEIGHTLESS`] elements that take no bytes.
 ///
 /// # Errors
 /// [`DecodeError`].
@@ -103,9 +108,13 @@ pub fn decode_nested<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError>
 /// [`Unread`].
 #[inline]
 pub fn read_nested<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unread> {
-    let mut deserializer = postcard::Deserializer::from_bytes(body);
+    let weight = Weight::new();
+    let mut deserializer =
+        postcard::Deserializer::from_flavor(Weighed { bytes: Slice::new(body), weight: &weight });
     let value =
-        T::deserialize(DepthLimited::new(&mut deserializer, DEPTH_LIMIT)).map_err(Unread::Malformed)?;
+        T::deserialize(DepthLimited::new(&mut deserializer, DEPTH_LIMIT, &weight)).map_err(|error| {
+            if weight.is_exceeded() { Unread::Weightless } else { Unread::Malformed(error) }
+        })?;
     let rest = deserializer.finalize().map_err(Unread::Malformed)?;
     if rest.is_empty() { Ok(value) } else { Err(Unread::LeftOver(rest.len())) }
 }
@@ -117,6 +126,8 @@ pub enum Unread {
     Malformed(postcard::Error),
     /// This type, and then something else.
     LeftOver(usize),
+    /// Too many elements that take no bytes.
+    Weightless,
 }
 
 impl Unread {
@@ -126,6 +137,7 @@ impl Unread {
         match self {
             Unread::Malformed(error) => DecodeError::Malformed(reason(&error)),
             Unread::LeftOver(bytes) => DecodeError::LeftOver(bytes),
+            Unread::Weightless => DecodeError::Weightless(WEIGHTLESS),
         }
     }
 }
@@ -210,6 +222,37 @@ impl Flavor for Within<'_> {
     #[inline]
     fn finalize(self) -> postcard::Result<usize> {
         Ok(self.used)
+    }
+}
+
+/// Reads from a body, and tells its weight.
+struct Weighed<'a> {
+    bytes: Slice<'a>,
+    weight: &'a Weight,
+}
+
+impl<'a> Source<'a> for Weighed<'a> {
+    type Remainder = &'a [u8];
+    type Source = &'a [u8];
+
+    #[inline]
+    fn pop(&mut self) -> postcard::Result<u8> {
+        self.weight.take(1);
+        self.bytes.pop()
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        self.bytes.size_hint()
+    }
+
+    #[inline]
+    fn try_take_n(&mut self, bytes: usize) -> postcard::Result<&'a [u8]> {
+        self.weight.take(bytes);
+        self.bytes.try_take_n(bytes)
+    }
+
+    fn finalize(self) -> postcard::Result<&'a [u8]> {
+        self.bytes.finalize()
     }
 }
 

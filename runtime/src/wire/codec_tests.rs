@@ -125,7 +125,7 @@ fn a_claimed_length_is_an_error_and_no_allocation() {
 #[test]
 fn a_recursive_type_is_read_to_the_depth_limit() {
     // Each level is the enum and the vector in it.
-    let nested = |levels: usize| (0..levels).fold(Shape::Unit, |inner, _| Shape::Nested(vec![inner]));
+    let nested = |levels: u16| (0..levels).fold(Shape::Unit, |inner, _| Shape::Nested(vec![inner]));
     let deepest = nested(DEPTH_LIMIT / 2 - 1);
     assert_eq!(decode_nested::<Shape>(&encode(&deepest, LIMIT).unwrap()), Ok(deepest));
     let deeper = encode(&nested(DEPTH_LIMIT / 2), LIMIT).unwrap();

@@ -1,9 +1,10 @@
-//! A limit on how deeply a decoded value may nest.
+//! A limit on how deeply a decoded value may nest, and on how much of it may stand for no bytes.
 //!
 //! Postcard recurses as its types do, so that a short body of a recursive type can overflow the stack, which ends the
 //! process without a panic. [`DepthLimited`] stands between a type's `Deserialize` and the real deserializer. Recursion
 //! can only pass through five methods of a visitor (option, newtype, sequence, map, enum): those are counted, and
-//! everything else is handed on.
+//! everything else is handed on. Elements of a sequence and keys of a map are counted by its [`Weight`] when they took no
+//! bytes: a length alone would make as many of them as it says.
 
 use std::fmt;
 
@@ -11,19 +12,21 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
+use super::weight::Weight;
+
 /// A deserializer, and whatever it meets on its way, that refuses to nest more deeply than its limit.
 ///
 /// An enum and the fields of its variant are one level; so is a struct, a tuple, a sequence, a map, a newtype and a
 /// filled option. Numbers, strings, units and empty options are none.
-pub struct DepthLimited<T> {
+pub struct DepthLimited<'w, T> {
     inner: T,
-    level: Level,
+    level: Level<'w>,
 }
 
-impl<T> DepthLimited<T> {
-    /// Lets `inner` nest `limit` levels and no more.
-    pub fn new(inner: T, limit: usize) -> Self {
-        DepthLimited { inner, level: Level { left: limit, limit } }
+impl<'w, T> DepthLimited<'w, T> {
+    /// Lets `inner` nest `limit` levels and no more. `weight` hears of each byte that `inner` takes.
+    pub fn new(inner: T, limit: u16, weight: &'w Weight) -> Self {
+        DepthLimited { inner, level: Level { left: limit, limit, of_any_length: false, weight } }
     }
 }
 
@@ -31,13 +34,17 @@ impl<T> DepthLimited<T> {
 const ENTRIES: usize = 4096;
 
 #[derive(Clone, Copy)]
-struct Level {
-    left: usize,
-    limit: usize,
+struct Level<'w> {
+    // Small: one of these stands on the stack for every level.
+    left: u16,
+    limit: u16,
+    /// Whether the body says how many elements there are; those of a tuple are in its type.
+    of_any_length: bool,
+    weight: &'w Weight,
 }
 
-impl Level {
-    fn deeper<E: Error>(self) -> Result<Level, E> {
+impl<'w> Level<'w> {
+    fn deeper<E: Error>(self) -> Result<Level<'w>, E> {
         match self.left.checked_sub(1) {
             Some(left) => Ok(Level { left, ..self }),
             None => Err(E::custom(format_args!("nested deeper than {} levels", self.limit))),
@@ -47,29 +54,34 @@ impl Level {
     /// How much to set aside for what claims to be so many: half as many every eight levels. Else each of 128 levels could
     /// claim all of the body, and a short one would take a hundred times the memory of what it holds.
     fn believed(self, claimed: Option<usize>) -> Option<usize> {
-        let halvings = u32::try_from((self.limit - self.left.min(self.limit)) / 8).unwrap_or(u32::MAX);
+        let halvings = u32::from((self.limit - self.left.min(self.limit)) / 8);
         claimed.map(|claimed| claimed.checked_shr(halvings).unwrap_or_default())
     }
 
     /// The level of what is around this one.
-    fn around(self) -> Level {
+    fn around(self) -> Level<'w> {
         Level { left: self.left.saturating_add(1), ..self }
     }
 
-    fn of<T>(self, inner: T) -> DepthLimited<T> {
+    fn of<T>(self, inner: T) -> DepthLimited<'w, T> {
         DepthLimited { inner, level: self }
+    }
+
+    /// For what is within: a length that is none of its own is forgotten.
+    fn within<T>(self, inner: T) -> DepthLimited<'w, T> {
+        Level { of_any_length: false, ..self }.of(inner)
     }
 }
 
 macro_rules! hand_on_deserialize {
     ($($method:ident($($argument:ident: $type:ty),*);)*) => {$(
         fn $method<V: Visitor<'de>>(self, $($argument: $type,)* visitor: V) -> Result<V::Value, Self::Error> {
-            self.inner.$method($($argument,)* self.level.of(visitor))
+            self.inner.$method($($argument,)* self.level.within(visitor))
         }
     )*};
 }
 
-impl<'de, D: Deserializer<'de>> Deserializer<'de> for DepthLimited<D> {
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for DepthLimited<'_, D> {
     type Error = D::Error;
 
     hand_on_deserialize! {
@@ -96,7 +108,6 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for DepthLimited<D> {
         deserialize_unit();
         deserialize_unit_struct(name: &'static str);
         deserialize_newtype_struct(name: &'static str);
-        deserialize_seq();
         deserialize_tuple(length: usize);
         deserialize_tuple_struct(name: &'static str, length: usize);
         deserialize_map();
@@ -104,6 +115,10 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for DepthLimited<D> {
         deserialize_enum(name: &'static str, variants: &'static [&'static str]);
         deserialize_identifier();
         deserialize_ignored_any();
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        self.inner.deserialize_seq(Level { of_any_length: true, ..self.level }.of(visitor))
     }
 
     fn is_human_readable(&self) -> bool {
@@ -119,7 +134,7 @@ macro_rules! hand_on_visit {
     )*};
 }
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for DepthLimited<V> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for DepthLimited<'_, V> {
     type Value = V::Value;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -178,7 +193,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for DepthLimited<V> {
     }
 }
 
-impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for DepthLimited<S> {
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for DepthLimited<'_, S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
@@ -186,11 +201,17 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for DepthLimited<S> {
     }
 }
 
-impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for DepthLimited<A> {
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for DepthLimited<'_, A> {
     type Error = A::Error;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        self.inner.next_element_seed(self.level.of(seed))
+        let Level { of_any_length, weight, .. } = self.level;
+        let before = weight.taken();
+        let element = self.inner.next_element_seed(self.level.within(seed))?;
+        if of_any_length && element.is_some() {
+            weight.count(before)?;
+        }
+        Ok(element)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -198,15 +219,20 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for DepthLimited<A> {
     }
 }
 
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for DepthLimited<A> {
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for DepthLimited<'_, A> {
     type Error = A::Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        self.inner.next_key_seed(self.level.of(seed))
+        let before = self.level.weight.taken();
+        let key = self.inner.next_key_seed(self.level.within(seed))?;
+        if key.is_some() {
+            self.level.weight.count(before)?;
+        }
+        Ok(key)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        self.inner.next_value_seed(self.level.of(seed))
+        self.inner.next_value_seed(self.level.within(seed))
     }
 
     /// Postcard bounds the claim of a sequence by the bytes that are left, and not that of a map.
@@ -215,9 +241,9 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for DepthLimited<A> {
     }
 }
 
-impl<'de, A: EnumAccess<'de>> EnumAccess<'de> for DepthLimited<A> {
+impl<'de, 'w, A: EnumAccess<'de>> EnumAccess<'de> for DepthLimited<'w, A> {
     type Error = A::Error;
-    type Variant = DepthLimited<A::Variant>;
+    type Variant = DepthLimited<'w, A::Variant>;
 
     fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self::Variant), A::Error> {
         let (value, variant) = self.inner.variant_seed(self.level.of(seed))?;
@@ -226,7 +252,7 @@ impl<'de, A: EnumAccess<'de>> EnumAccess<'de> for DepthLimited<A> {
 }
 
 // The enum has been counted; the sequence or map of its fields gets that level again, so as not to count twice.
-impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for DepthLimited<A> {
+impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for DepthLimited<'_, A> {
     type Error = A::Error;
 
     fn unit_variant(self) -> Result<(), A::Error> {
@@ -307,14 +333,14 @@ mod tests {
         list: List,
     }
 
-    fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8], limit: usize) -> Result<T, postcard::Error> {
+    fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8], limit: u16) -> Result<T, postcard::Error> {
         let mut deserializer = postcard::Deserializer::from_bytes(bytes);
-        T::deserialize(DepthLimited::new(&mut deserializer, limit))
+        T::deserialize(DepthLimited::new(&mut deserializer, limit, &Weight::new()))
     }
 
     /// Far less than any thread of ours has.
     fn on_a_small_stack(test: impl FnOnce() + Send + 'static) {
-        std::thread::Builder::new().stack_size(256 << 10).spawn(test).unwrap().join().unwrap();
+        std::thread::Builder::new().stack_size(384 << 10).spawn(test).unwrap().join().unwrap();
     }
 
     #[test]
@@ -346,7 +372,7 @@ mod tests {
 
     #[test]
     fn each_way_to_nest_is_one_level_and_a_leaf_is_none() {
-        fn takes<T: for<'de> Deserialize<'de>>(bytes: &[u8], levels: usize) {
+        fn takes<T: for<'de> Deserialize<'de>>(bytes: &[u8], levels: u16) {
             assert!(read::<T>(bytes, levels).is_ok(), "{levels} levels");
             assert!(
                 levels == 0 || read::<T>(bytes, levels - 1).is_err(),
@@ -405,17 +431,18 @@ mod tests {
     #[test]
     fn the_error_names_the_limit() {
         let deserializer = || IntoDeserializer::<ValueError>::into_deserializer(vec![vec![vec![1_u8]]]);
-        let nested = Vec::<Vec<Vec<u8>>>::deserialize(DepthLimited::new(deserializer(), 3));
+        let nested = Vec::<Vec<Vec<u8>>>::deserialize(DepthLimited::new(deserializer(), 3, &Weight::new()));
         assert_eq!(nested.unwrap(), [[[1]]]);
-        let error = Vec::<Vec<Vec<u8>>>::deserialize(DepthLimited::new(deserializer(), 2)).unwrap_err();
+        let error = Vec::<Vec<Vec<u8>>>::deserialize(DepthLimited::new(deserializer(), 2, &Weight::new()))
+            .unwrap_err();
         assert_eq!(error.to_string(), "nested deeper than 2 levels");
     }
 
     #[test]
     fn the_form_of_the_inner_deserializer_is_handed_on() {
         let mut postcard = postcard::Deserializer::from_bytes(&[]);
-        assert!(!DepthLimited::new(&mut postcard, 1).is_human_readable());
+        assert!(!DepthLimited::new(&mut postcard, 1, &Weight::new()).is_human_readable());
         let text = IntoDeserializer::<ValueError>::into_deserializer("text");
-        assert!(DepthLimited::new(text, 1).is_human_readable());
+        assert!(DepthLimited::new(text, 1, &Weight::new()).is_human_readable());
     }
 }

@@ -14,3 +14,4 @@ pub mod passing;
 pub mod place;
 pub mod records;
 pub mod transport;
+pub mod weight;
