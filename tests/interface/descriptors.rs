@@ -155,6 +155,31 @@ fn a_message_whose_descriptors_the_receiver_cannot_take_is_refused_by_name_and_t
 }
 
 #[test]
+fn an_actor_without_descriptors_outlives_links_that_it_cannot_take_and_gets_them_when_it_has_some() {
+    watertight::test(async |sys| {
+        let three = holders(&sys, 3).await?;
+        let [starved, stranger, other] = &three[..] else { return Ok(()) };
+        starved.ask(Starve(true)).await?;
+        // Neither has sent to it before, nor it to anybody: each way a link's end does not get in.
+        let ask = |from: &Address<Holder>, to: &Address<Holder>| {
+            let (from, to) = (from.clone(), to.clone());
+            async move { from.ask(AskFor(to, 10, None)).deadline(PATIENCE).await }
+        };
+        let (to, from) = tokio::join!(ask(stranger, starved), ask(starved, other));
+        for ended in [to?, from?] {
+            assert!(ended.starts_with("Deadline"), "{ended}");
+        }
+        assert_eq!(starved.ask(Keep(made(10, 1)?)).await?, 10, "on a link that was there it goes on");
+        starved.ask(Starve(false)).await?;
+        assert_eq!(ask(stranger, starved).await?, "10 bytes");
+        assert_eq!(ask(starved, other).await?, "10 bytes");
+        assert_eq!(sys.info(starved).await?.restarts, 0);
+        assert!(sys.balance(PATIENCE).await?.is_balanced());
+        Ok(())
+    });
+}
+
+#[test]
 fn too_many_blobs_in_one_message_come_back_with_the_reason() {
     #[message]
     struct Many(Vec<Blob>);

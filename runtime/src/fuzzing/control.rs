@@ -93,7 +93,7 @@ fn hear<'a, T: DeserializeOwned>(
     descriptors: usize,
 ) -> (Vec<T>, Option<ConversationError>) {
     let mut listener = Listener::new(role, SYSTEM);
-    listener.descriptors.extend((0..descriptors).map(|_| some_descriptor()));
+    listener.descriptors.extend((0..descriptors).map(|_| Some(some_descriptor())));
     let mut heard = Vec::new();
     for piece in pieces {
         listener.heard(piece);
@@ -116,7 +116,7 @@ fn is_read_back<T: Serialize + DeserializeOwned>(message: &T, role: Role) {
         panic!("what was heard cannot be said")
     };
     let mut listener = Listener::new(role, SYSTEM);
-    listener.descriptors.extend(beside.iter().filter_map(|one| one.try_clone().ok()));
+    listener.descriptors.extend(beside.iter().filter_map(|one| one.try_clone().ok()).map(Some));
     listener.heard(&[&Hello { role, system: SYSTEM }.encode()[..], &said].concat());
     let again = listener.next::<T>();
     let Ok(Some((again, _))) = again else { panic!("what was said is not heard: {:?}", again.err()) };

@@ -245,13 +245,13 @@ impl Node {
         Ok(link)
     }
 
-    /// Hears what the supervisor said. Runs on the runtime's thread.
+    /// Hears what the supervisor said, with the descriptors for which there was room. Runs on the runtime's thread.
     pub(crate) fn hear(self: &Arc<Self>, message: ToPeer, descriptors: Vec<OwnedFd>) {
         let socket = descriptors.into_iter().next();
         match message {
             ToPeer::Answer { number, answer } => self.answered(number, answer),
             ToPeer::LinkUp { link, incarnation } => {
-                if let (Some(link), Some(socket)) = (self.by_id(link), socket) {
+                if let Some(link) = self.by_id(link) {
                     link.up(socket, incarnation);
                 }
             }
@@ -268,6 +268,7 @@ impl Node {
                 }
             }
             ToPeer::IncomingUp { link, sender, slot, resume_after, window, reply_address, answers_only } => {
+                // Without a descriptor left to take it, its sender sees the end of its own socket, and asks for another.
                 if let Some(socket) = socket {
                     self.arrive(Arrival::LinkUp(Box::new(mailbox::NewLink {
                         link,

@@ -192,13 +192,16 @@ impl OutLink {
         self.changed.notify_waiters();
     }
 
-    /// An incarnation of the receiver is there: everything that waits is sent to it.
-    pub(super) fn up(&self, socket: OwnedFd, _incarnation: Incarnation) {
+    /// An incarnation of the receiver is there: everything that waits is sent to it. There is no socket when this process
+    /// had no descriptor left to take it.
+    pub(super) fn up(&self, socket: Option<OwnedFd>, _incarnation: Incarnation) {
         let mut state = lock(&self.state);
         if matches!(state.phase, Phase::Gone(_)) {
             return;
         }
-        let introduced = DataSocket::new(socket).and_then(|socket| {
+        let taken =
+            socket.ok_or_else(|| io::Error::other("no descriptor is left for it")).and_then(DataSocket::new);
+        let introduced = taken.and_then(|socket| {
             let hello = Hello { role: Role::Link, system: self.receiver.system }.encode();
             // A fresh socket has room for these sixteen bytes.
             socket.try_write(&hello, &[]).map(|_| socket)

@@ -43,6 +43,8 @@ pub(super) struct Link {
     /// Who holds it may send answers to the sender's asks on this link.
     reply_capability: Capability,
     pub(super) answers_only: bool,
+    /// It has got a fresh pair of sockets, and whoever reads the log knows.
+    remade: bool,
 }
 
 /// What a link to the program takes: it only carries answers.
@@ -91,6 +93,7 @@ impl Supervisor {
             skipped: 0,
             reply_capability,
             answers_only,
+            remade: false,
         };
         self.links.insert(id, link);
         Ok((id, Answer::Link { link: id, slot, window, redelivery }))
@@ -206,7 +209,12 @@ impl Supervisor {
         }
         match descriptors::socket_pair() {
             Ok(pair) => {
-                tracing::warn!(link = %id, "the socket of a link has ended; it gets a new one");
+                // An end may be without descriptors for long, and this is tried again five times a second.
+                let is_first =
+                    self.links.get_mut(&id).is_some_and(|link| !std::mem::replace(&mut link.remade, true));
+                if is_first {
+                    tracing::warn!(link = %id, "the socket of a link has ended; it gets a new one");
+                }
                 self.pass_ends(id, pair);
             }
             Err(error) => self.join_later(id, &error),

@@ -1,6 +1,5 @@
 //! Control frames in and out of a byte stream; pure.
 
-use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use super::codec::{self, DecodeError, EncodeError};
 use super::control::{DESCRIPTORS, HEADER, LIMIT};
 use super::hello::{self, Hello, HelloError, Role};
 use super::ids::SystemId;
-use super::passing;
+use super::passing::{self, InOrder};
 
 /// Why a control link is given up; its peer is ended with this reason.
 #[derive(Debug, PartialEq, Eq, Error)]
@@ -69,13 +68,13 @@ pub struct Listener {
     bytes: Vec<u8>,
     start: usize,
     /// Where reads put descriptors, in order: they arrive merged with neighbouring bytes.
-    pub descriptors: VecDeque<OwnedFd>,
+    pub descriptors: InOrder,
 }
 
 impl Listener {
     /// Expects a hello of `role` first.
     pub fn new(role: Role, system: SystemId) -> Self {
-        Listener { expected: Some((role, system)), bytes: Vec::new(), start: 0, descriptors: VecDeque::new() }
+        Listener { expected: Some((role, system)), bytes: Vec::new(), start: 0, descriptors: InOrder::new() }
     }
 
     /// Whether the hello has come and was right.
@@ -101,7 +100,8 @@ impl Listener {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next message, if all of it has come, and the descriptors that belong to it but stand in no field.
+    /// The next message, if all of it has come, and the descriptors that belong to it but stand in no field. Those are fewer
+    /// than they should be when this process had no room for them, and the message is understood without.
     ///
     /// # Errors
     /// [`ConversationError`]: nothing that follows can be trusted.
@@ -125,15 +125,25 @@ impl Listener {
             return Err(ConversationError::Header);
         }
         let Some(body) = rest.get(HEADER..HEADER + length) else { return Ok(None) };
-        if self.descriptors.len() < descriptors {
-            return Err(ConversationError::NoDescriptors);
-        }
-        let own = self.descriptors.drain(..descriptors).collect();
+        let own = take(&mut self.descriptors, descriptors)?;
         let (message, rest) = passing::offering(own, || codec::decode(body));
         let message = message?;
         self.start += HEADER + length;
         Ok(Some((message, rest)))
     }
+}
+
+/// Those of the next frame, which announces so many; without those that were cut off.
+fn take(from: &mut InOrder, announced: usize) -> Result<Vec<OwnedFd>, ConversationError> {
+    let mut own = Vec::new();
+    while own.len() < announced {
+        match from.pop_front() {
+            Some(Some(descriptor)) => own.push(descriptor),
+            Some(None) => break,
+            None => return Err(ConversationError::NoDescriptors),
+        }
+    }
+    Ok(own)
 }
 
 #[cfg(test)]
@@ -186,6 +196,23 @@ mod tests {
         let mut listener = Listener::new(Role::Actor, SystemId(1));
         listener.heard(&bytes);
         assert_eq!(listener.next::<u64>().unwrap_err(), ConversationError::Body(DecodeError::LeftOver(1)));
+    }
+
+    #[test]
+    fn what_was_cut_off_is_missing_in_its_own_frame_and_in_no_other() {
+        let null = || Some(OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
+        let mut bytes = Hello { role: Role::Actor, system: SystemId(1) }.encode().to_vec();
+        for (message, descriptors) in [(1_u64, 0), (2, 1), (3, 2), (4, 1)] {
+            append(&mut bytes, &message, descriptors).unwrap();
+        }
+        let mut listener = Listener::new(Role::Actor, SystemId(1));
+        listener.descriptors.extend([None, null(), None, null()]);
+        listener.heard(&bytes);
+        let heard: Vec<_> = std::iter::from_fn(|| listener.next::<u64>().unwrap())
+            .map(|(message, descriptors)| (message, descriptors.len()))
+            .collect();
+        assert_eq!(heard, [(1, 0), (2, 0), (3, 1), (4, 1)]);
+        assert!(listener.descriptors.is_empty());
     }
 
     #[test]

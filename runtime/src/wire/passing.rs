@@ -5,6 +5,7 @@
 //! of this one call, so a value that is serialized for anything else is refused instead of losing its descriptor.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::fmt::Display;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -34,6 +35,9 @@ impl Arrived {
         self.descriptors.is_empty() && !self.cut
     }
 }
+
+/// Descriptors of a conversation in the order in which they came. `None` stands where some were [cut](Arrived::cut) off.
+pub type InOrder = VecDeque<Option<OwnedFd>>;
 
 thread_local! {
     /// How many the body that is being written has put; `None` while none is written that can have any.
