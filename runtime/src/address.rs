@@ -145,7 +145,8 @@ impl<A: Actor> Address<A> {
         self.tell_any(message)
     }
 
-    /// Sends `message` if there is room now; else gives it back.
+    /// Sends `message` if there is room now; else gives it back. Until the first link to the actor is there, room is for
+    /// 1,024 messages and 1 MiB, whatever its mailbox has.
     ///
     /// # Errors
     /// [`TellError`], with the message.

@@ -240,6 +240,9 @@ impl<A: Actor> Spec<A> {
     }
 
     /// How much each sender may have waiting here: messages, and bytes. Default: 8,192 and 1 MiB.
+    ///
+    /// A sender learns it with its first `tell` or `ask`. One that begins with `try_tell` may send up to 1,024 messages
+    /// and 1 MiB before that, once.
     pub fn mailbox(mut self, messages: u32, bytes: u32) -> Self {
         self.options.mailbox = Window { messages, bytes };
         self

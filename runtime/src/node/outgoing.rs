@@ -44,7 +44,8 @@ const RETRY: Duration = Duration::from_millis(10);
 /// socket, and asks again. A death is told within some milliseconds.
 const BROKEN: Duration = Duration::from_millis(200);
 
-/// What is taken before the receiver's own window is known.
+/// What is taken before the receiver's own window is known: less than the usual mailbox, so that nothing is refused for
+/// which there is room, and a bound on what a smaller one gets beyond its own, once.
 const FIRST_WINDOW: Window = Window { messages: 1024, bytes: 1 << 20 };
 
 /// A link to one receiver, for as long as this process lives or until the receiver has ended for good.
