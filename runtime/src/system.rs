@@ -23,7 +23,7 @@ use crate::logging;
 use crate::message::Protocol;
 use crate::node::Node;
 use crate::process::code_reference::{CodeReference, Entry};
-use crate::process::{child, descriptors};
+use crate::process::{child, descriptors, survivor};
 use crate::program::{self, Ended};
 use crate::report::CrashReport;
 use crate::spec::Spec;
@@ -55,9 +55,7 @@ pub fn run<F>(main: F) -> ExitCode
 where
     F: AsyncFnOnce(System) -> Result<()>,
 {
-    if child::is_marked() {
-        host::become_actor();
-    }
+    become_what_it_was_started_as();
     logging::start();
     match begin_once()
         .and_then(|()| program::run(Launch { arguments: Vec::new(), heading: false, signals: true }, main))
@@ -79,6 +77,16 @@ where
             eprintln!("error: failed to set up the system: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Never returns in a process that a supervisor has started.
+fn become_what_it_was_started_as() {
+    if child::is_marked() {
+        host::become_actor();
+    }
+    if let Some(system) = survivor::marked() {
+        survivor::outlive(&system);
     }
 }
 
@@ -122,9 +130,7 @@ pub fn test<F>(body: F)
 where
     F: AsyncFnOnce(System) -> Result<()>,
 {
-    if child::is_marked() {
-        host::become_actor();
-    }
+    become_what_it_was_started_as();
     logging::start();
     let launch = Launch { arguments: test_arguments(&test_name::<F>()), heading: true, signals: false };
     let ended =

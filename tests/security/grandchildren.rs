@@ -85,22 +85,77 @@ fn the_end_of_a_program_is_the_end_of_what_its_actors_started() {
     end(own);
 }
 
-/// What holds and what does not when nobody is there to look: as `docs/security.md` says.
 #[test]
-fn a_killed_program_leaves_no_actor_and_what_an_actor_started_only_as_the_document_says() {
+fn a_killed_program_leaves_neither_actors_nor_what_they_started() {
     let (mut program, _stage) = started();
     let actor: u32 = program.say("worker").parse().unwrap();
-    let daemon = start(&mut program, "daemon 0");
+    let left = ["child 0", "daemon 0", "copy 0"].map(|command| (start(&mut program, command), command));
+    let own = start(&mut program, "own");
+    let survivor = survivor_of(&program);
     program.child.kill().unwrap();
     program.child.wait().unwrap();
     let killed = Instant::now();
     // It may wait to be reaped: by this test's own process, if other tests have made it a subreaper.
-    while is_alive(actor) {
-        assert!(killed.elapsed() < Duration::from_secs(1), "the actor is alive a second later");
+    for (pid, what) in left.into_iter().chain([(actor, "the actor")]) {
+        while is_alive(pid) {
+            assert!(killed.elapsed() < Duration::from_secs(1), "{what} is alive a second later");
+            std::thread::yield_now();
+        }
+    }
+    assert!(is_alive(own), "the program's own child was none of an actor's");
+    end(own);
+    while is_alive(survivor) {
+        assert!(killed.elapsed() < Duration::from_secs(5), "the survivor stays");
         std::thread::yield_now();
     }
-    assert!(is_alive(daemon), "the limit that the document states is gone: say so there");
-    end(daemon);
+}
+
+#[test]
+fn a_survivor_that_was_killed_has_a_successor_with_the_next_actor() {
+    let (mut program, _stage) = started();
+    program.say("worker");
+    let daemon = start(&mut program, "daemon 0");
+    let first = survivor_of(&program);
+    end(first);
+    wait_until_gone(first, "the survivor, dead and not reaped,");
+    let actor: u32 = program.say("worker").parse().unwrap();
+    assert_ne!(survivor_of(&program), first);
+    program.child.kill().unwrap();
+    program.child.wait().unwrap();
+    let killed = Instant::now();
+    while is_alive(daemon) || is_alive(actor) {
+        assert!(killed.elapsed() < Duration::from_secs(1), "something is alive a second later");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_program_that_ends_takes_its_survivor_along() {
+    let (mut program, _stage) = started();
+    program.say("worker");
+    let survivor = survivor_of(&program);
+    program.end();
+    assert!(!is_there(survivor), "the survivor of a program that has ended well");
+}
+
+/// The process that is to outlive the program; it is started behind the first actor.
+fn survivor_of(program: &Doomed) -> u32 {
+    let began = Instant::now();
+    loop {
+        assert!(began.elapsed() < Duration::from_secs(10), "the program has no survivor");
+        let processes = std::fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+        let is_it = |pid: &u32| {
+            let read =
+                |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            let parent = format!(") S {} ", program.child.id());
+            read("cmdline").starts_with("watertight-survivor") && read("stat").contains(&parent)
+        };
+        if let Some(pid) = { processes }.find(is_it) {
+            return pid;
+        }
+    }
 }
 
 fn end(pid: u32) {

@@ -21,3 +21,5 @@ mod seccomp_calls;
 pub(crate) mod shared_memory;
 pub(crate) mod spawner;
 pub(crate) mod stack;
+pub(crate) mod survivor;
+mod table;

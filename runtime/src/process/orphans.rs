@@ -18,11 +18,12 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use rustix::process::{Pid, WaitId, WaitIdOptions};
+
+use super::table::{self, Process};
 
 /// The variable in an actor's environment that names its life; what the actor starts inherits it.
 pub const VARIABLE: &str = "WATERTIGHT_STARTED_BY";
@@ -216,33 +217,15 @@ impl Search {
     }
 }
 
-/// A child of this process, as the kernel tells.
-#[derive(Debug, PartialEq, Eq)]
-struct Child {
-    pid: u32,
-    group: u32,
-    started: u64,
-    is_dead: bool,
-}
-
-impl Child {
+impl Process {
     fn is_left_by(&self, death: &Death) -> bool {
         if self.group == death.pid && self.started <= death.at {
             return true;
         }
         // A dead one has neither variables nor a name any more.
-        !self.is_dead && (self.has_variable(&death.life) || self.is_copy(&death.arg0))
-    }
-
-    fn has_variable(&self, life: &str) -> bool {
-        let Ok(variables) = std::fs::read(format!("/proc/{}/environ", self.pid)) else { return false };
-        let wanted = format!("{VARIABLE}={life}");
-        variables.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
-    }
-
-    fn is_copy(&self, arg0: &str) -> bool {
-        let Ok(line) = std::fs::read(format!("/proc/{}/cmdline", self.pid)) else { return false };
-        line.split(|byte| *byte == 0).next() == Some(arg0.as_bytes())
+        !self.is_dead
+            && (self.variable(VARIABLE).is_some_and(|life| life == death.life.as_bytes())
+                || self.arg0().is_some_and(|arg0| arg0 == death.arg0.as_bytes()))
     }
 
     /// Kills it, or reaps it if it is dead: then `true`.
@@ -254,15 +237,7 @@ impl Child {
             let _ = rustix::process::waitid(WaitId::Pid(pid), options);
             return true;
         }
-        let killed = rustix::process::pidfd_open(pid, PidfdFlags::empty())
-            // The descriptor cannot mean another process; its number could have, before.
-            .and_then(|pidfd| match look_at(self.pid) {
-                Some(now) if now.started == self.started => {
-                    rustix::process::pidfd_send_signal(pidfd, Signal::KILL)
-                }
-                _ => Ok(()),
-            });
-        if let Err(error) = killed {
+        if let Err(error) = self.kill() {
             tracing::warn!(pid = self.pid, %error, "a process that an actor has left was not killed");
         }
         false
@@ -270,58 +245,15 @@ impl Child {
 }
 
 /// All children of this process.
-fn children() -> io::Result<Vec<Child>> {
+fn children() -> io::Result<Vec<Process>> {
     let own = std::process::id();
-    let mut children = Vec::new();
-    for entry in std::fs::read_dir("/proc")? {
-        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        if let Ok(text) = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"))
-            && let Some((child, parent)) = parse(pid, &text)
-            && parent == own
-        {
-            children.push(child);
-        }
-    }
-    Ok(children)
-}
-
-fn look_at(pid: u32) -> Option<Child> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    parse(pid, &text).map(|(child, _)| child)
-}
-
-/// A process and its parent, from its line in `/proc/PID/stat`. Its name may hold anything, so the rest is what follows
-/// the last bracket.
-fn parse(pid: u32, text: &str) -> Option<(Child, u32)> {
-    let (_, rest) = text.rsplit_once(')')?;
-    let mut fields = rest.split_ascii_whitespace();
-    let state = fields.next()?;
-    let parent = fields.next()?.parse().ok()?;
-    let group = fields.next()?.parse().ok()?;
-    // It is the 22nd in all.
-    let started = fields.nth(16)?.parse().ok()?;
-    Some((Child { pid, group, started, is_dead: matches!(state, "Z" | "X") }, parent))
+    Ok(table::all()?.into_iter().filter(|process| process.parent == own).collect())
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    const LINE: &str = "4711 (a) R 1 (b) S 12 34 56 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2 3";
-
-    #[test]
-    fn a_process_is_read_whatever_its_name() {
-        let expected = Child { pid: 4711, group: 34, started: 987_654, is_dead: false };
-        assert_eq!(parse(4711, LINE), Some((expected, 12)));
-        assert!(parse(4711, &LINE.replace(" S ", " Z ")).unwrap().0.is_dead);
-        for end in 0..60 {
-            let _ = parse(1, &LINE[..end]);
-        }
-        assert_eq!(parse(4711, "4711 (a) S 12 34"), None);
-    }
 
     #[test]
     fn this_process_is_its_childrens_parent_and_as_old_as_it_is() {
@@ -338,7 +270,7 @@ mod tests {
     fn only_what_a_dead_actor_has_left_is_its_own() {
         let death =
             Death { life: "1.2.3".into(), arg0: "watertight-actor: a 1.2.3".into(), pid: 34, at: 1000 };
-        let child = |group, started| Child { pid: 1, group, started, is_dead: true };
+        let child = |group, started| Process { pid: 1, parent: 1, group, started, is_dead: true };
         assert!(child(34, 1000).is_left_by(&death));
         assert!(!child(34, 1001).is_left_by(&death), "the number was given to another group since");
         assert!(!child(35, 10).is_left_by(&death));

@@ -51,6 +51,7 @@ impl Supervisor {
     fn order(&mut self, actor: ActorId) -> io::Result<()> {
         let Some(child) = self.actors.get(&actor) else { return Ok(()) };
         let options = &child.request.options;
+        let may_start_processes = options.profile.may_start_processes();
         fault::here::spawn(&Who { actor, name: child.name.clone(), incarnation: child.incarnation })?;
         let (ours, theirs) = descriptors::socket_pair()?;
         let (stdout, their_stdout) = descriptors::pipe_pair()?;
@@ -99,6 +100,10 @@ impl Supervisor {
         if let Some(child) = self.actors.get_mut(&actor) {
             child.peer = Some(peer);
         }
+        // Behind the actor, which does not wait for it.
+        if may_start_processes {
+            self.ensure_survivor();
+        }
         Ok(())
     }
 
@@ -112,7 +117,12 @@ impl Supervisor {
     }
 
     fn life(&self, actor: ActorId, incarnation: Incarnation) -> String {
-        format!("{:x}.{actor}.{incarnation}", self.system.0)
+        format!("{}.{actor}.{incarnation}", self.system_name())
+    }
+
+    /// What the lives of all actors of this system have in common.
+    pub(super) fn system_name(&self) -> String {
+        format!("{:x}", self.system.0)
     }
 
     pub(super) fn spawned(&mut self, peer: PeerId, result: io::Result<Spawned>) {
@@ -127,6 +137,11 @@ impl Supervisor {
         });
         match attached {
             Ok(()) => {
+                if let (Some(survivor), Some(pid)) =
+                    (&mut self.survivor, self.peers.get(&peer).and_then(super::Peer::pid))
+                {
+                    survivor.tell_started(pid);
+                }
                 let child = self.actors.get_mut(&actor);
                 if let Some(child) = child.filter(|child| child.request.options.restart == Restart::Temporary)
                 {
@@ -228,6 +243,9 @@ impl Supervisor {
         if pid != 0 {
             let life = self.life(actor, incarnation);
             let arg0 = arg0(&self.name_of(actor), &life);
+            if let Some(survivor) = &mut self.survivor {
+                survivor.tell_ended(pid);
+            }
             self.orphans.look(Death { life, arg0, pid, at: orphans::now() });
         }
         let in_hand = self.in_hand_of(id);

@@ -7,7 +7,8 @@
 //! - [`registry`]: every actor, its phase.
 //! - [`peer`]: the process at the other end of one control link.
 //! - [`tree`]: the supervision tree; decides, purely. [`decisions`] tells it what has happened and does what it says.
-//! - [`lifecycle`]: the processes: launch, exit, kill. [`classify`] names what was seen.
+//! - [`lifecycle`]: the processes: launch, exit, kill. [`classify`] names what was seen. [`survival`]: what is ended when this
+//!   process is killed.
 //! - [`administer`]: groups, and what people ask of the tree. [`fate`]: monitors and links.
 //! - [`broker`]: links between processes, and the ledger.
 //! - [`directory`]: names and process groups; [`names`], [`waiters`] and [`process_groups`] keep the books.
@@ -30,6 +31,7 @@ use crate::process::code_reference::Image;
 use crate::process::exit;
 use crate::process::orphans::{self, Orphans};
 use crate::process::recorder::Recorder;
+use crate::process::survivor::Survivor;
 use crate::report::CrashReport;
 use crate::wire::control::{ToPeer, ToSupervisor};
 use crate::wire::ids::{ActorId, Capability, Incarnation, LinkId, SystemId};
@@ -54,6 +56,7 @@ mod process_groups;
 mod registry;
 mod requests;
 mod strategy;
+mod survival;
 mod timers;
 pub(crate) mod tree;
 mod waiters;
@@ -122,6 +125,10 @@ enum Happening {
     Booted(PeerId),
     /// The spawner has started a process, or has not.
     Spawned(PeerId, std::io::Result<crate::process::spawner::Spawned>),
+    /// The same of the program's survivor.
+    Survivor(std::io::Result<crate::process::spawner::Spawned>),
+    /// The program's survivor has ended, and is reaped.
+    SurvivorEnded(std::io::Result<exit::RawExit>),
     /// A process has ended; everything that it had said has been heard before.
     Exited(PeerId, std::io::Result<exit::RawExit>),
     /// A control link without a process of its own has ended: the program's.
@@ -161,6 +168,8 @@ struct Supervisor {
     groups: HashMap<ActorId, administer::Group>,
     /// What ended actors have left behind.
     orphans: Orphans,
+    /// Who ends it when this process is killed; there is one as soon as an actor may start processes.
+    survivor: Option<Survivor>,
     tree: Tree,
     decisions: decisions::Decisions,
     /// Of exits about which the tree has not decided yet.
@@ -219,6 +228,11 @@ pub(crate) fn run(begin: Begin) -> std::io::Result<End> {
             }
         }
         supervisor.orphans.finish();
+        while supervisor.survivor.as_ref().is_some_and(Survivor::is_starting) {
+            let Some(happening) = spawn_results.recv().await else { break };
+            supervisor.act(happening);
+        }
+        supervisor.dismiss_survivor();
         Ok(supervisor.end)
     })
 }
@@ -266,6 +280,7 @@ impl Supervisor {
             place: None,
             groups: HashMap::new(),
             orphans: Orphans::default(),
+            survivor: None,
             tree: Tree::new(spawn_cap(), random_seed(), Instant::now()),
             decisions: decisions::Decisions::default(),
             reports: HashMap::new(),
@@ -287,6 +302,8 @@ impl Supervisor {
             Happening::Nonsense(peer, reason) => self.nonsense(peer, &reason),
             Happening::Booted(peer) => self.booted(peer),
             Happening::Spawned(peer, result) => self.spawned(peer, result),
+            Happening::Survivor(result) => self.survivor_spawned(result),
+            Happening::SurvivorEnded(ended) => self.survivor_ended(ended),
             Happening::Exited(peer, exit) => self.exited(peer, exit),
             Happening::Left(peer) => self.left(peer),
             Happening::Deaf(peer) => self.nonsense(peer, "it does not read what it is told"),
