@@ -16,17 +16,6 @@ pub enum Profile {
     Sandboxed(Sandbox),
 }
 
-impl Profile {
-    /// Whether a process of this profile may start others.
-    pub(crate) fn may_start_processes(&self) -> bool {
-        match self {
-            Profile::Default => true,
-            // Perhaps there is no filter.
-            Profile::Sandboxed(sandbox) => sandbox.best_effort,
-        }
-    }
-}
-
 /// What a sandboxed actor is given, beside the messages and what comes with them.
 ///
 /// By default it may read the system's libraries and data and open nothing else; see [`Sandbox::READABLE`].

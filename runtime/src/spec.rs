@@ -288,6 +288,22 @@ impl<A: Actor> Spec<A> {
         self
     }
 
+    /// It starts no processes; trying gets `EPERM`. Threads it may start. Where the kernel cannot refuse it, the actor does
+    /// not start ([`Exit::Unconfined`](crate::Exit::Unconfined)). A sandboxed actor has none in any case. Default: as many
+    /// as its user may have.
+    ///
+    /// ```
+    /// # use watertight::prelude::*;
+    /// # struct Decoder; #[message] struct Decode;
+    /// # impl Actor for Decoder { type Args = (); type Messages = (Decode,); async fn start(_: (), _: &mut Context<Self>) -> Result<Self> { Ok(Decoder) } }
+    /// # impl Handler<Decode> for Decoder { async fn handle(&mut self, _: Decode, _: &mut Context<Self>) -> Result<()> { Ok(()) } }
+    /// let spec = Spec::<Decoder>::new(()).memory(256 << 20).no_processes();
+    /// ```
+    pub fn no_processes(mut self) -> Self {
+        self.options.limits.no_processes = true;
+        self
+    }
+
     /// How far its process is shut in. Default: [`Profile::Default`].
     pub fn profile(mut self, profile: Profile) -> Self {
         self.options.profile = profile;
@@ -383,6 +399,16 @@ pub(crate) fn check_name(name: &str) -> Result<(), SpecError> {
 }
 
 impl Options {
+    /// Whether its process may start others.
+    pub(crate) fn may_start_processes(&self) -> bool {
+        let is_filtered = match &self.profile {
+            Profile::Default => false,
+            // With best effort there may be no filter.
+            Profile::Sandboxed(sandbox) => !sandbox.best_effort,
+        };
+        !is_filtered && !self.limits.no_processes
+    }
+
     pub(crate) fn check(&self, name: Option<&str>) -> Result<(), SpecError> {
         if let Some(name) = name {
             check_name(name)?;

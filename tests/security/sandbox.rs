@@ -5,7 +5,7 @@ use std::time::Duration;
 use watertight::prelude::*;
 use watertight::{AskError, Confinement, Exit, Profile, Sandbox, SpawnError, Spec};
 use watertight_tests::attack::{Attack, Attacker, OrdinaryWork, Target, Try};
-use watertight_tests::confined::{Burn, Hoard, Opens, Worker, Write};
+use watertight_tests::confined::{Burn, Fall, Hoard, Launch, Launched, Opens, Worker, Write};
 use watertight_tests::specimen::{Add, Commit, Setup};
 use watertight_tests::{Fault, Specimen};
 
@@ -167,6 +167,28 @@ fn each_limit_ends_what_exceeds_it_and_the_exit_names_it() {
         assert!((5..40).contains(&had), "{had}");
         let had = sys.spawn_with(spec().descriptors(200)).await?.ask(Hoard(100)).await?;
         assert_eq!(had, 100);
+        Ok(())
+    });
+}
+
+#[test]
+fn an_actor_that_may_start_no_processes_starts_none_and_works_as_any_other() {
+    watertight::test(async |sys| {
+        let worker = sys.spawn_with(Spec::<Worker>::new(()).no_processes()).await?;
+        for launched in [Launched::Child, Launched::Daemon, Launched::Copy] {
+            let error = worker.ask(Launch(launched)).await.unwrap_err();
+            assert!(error.to_string().contains("Operation not permitted"), "{launched:?}: {error}");
+        }
+        let attacker = sys.spawn_with(Spec::<Attacker>::new(()).no_processes()).await?;
+        for attack in [Attack::StartProgram, Attack::LeaveGroup] {
+            assert_eq!(attacker.ask(Try(attack, target())).await?, Err("EPERM".into()), "{attack:?}");
+        }
+        // It is no sandbox: files and sockets are as its user's.
+        assert_eq!(attacker.ask(Try(Attack::OpenSocket, target())).await?, Ok(()));
+        assert_eq!(attacker.ask(OrdinaryWork).await?, "4 8388608 through a pipe 100000");
+        // A crash is what it was: its stack is said and its exit is seen.
+        let error = worker.ask(Fall).await.unwrap_err();
+        assert!(error.report().is_some_and(|report| matches!(report.exit, Exit::Signal(_))), "{error:?}");
         Ok(())
     });
 }

@@ -117,7 +117,8 @@ fn prepare(ticket: &Ticket, page: OwnedFd) -> Result<(&'static Entry<Main>, Reco
     let entry = attempt("find its code", code.resolve::<Main>())?;
     attempt("limit itself", child::harden(&ticket.limits))?;
     let recorder = attempt("map its flight recorder", Recorder::open(page))?;
-    let confinement = sandbox::confine(&ticket.profile, single).map_err(Refused::Unconfined)?;
+    let confinement =
+        sandbox::confine(&ticket.profile, &ticket.limits, single).map_err(Refused::Unconfined)?;
     Ok((entry, recorder, confinement))
 }
 

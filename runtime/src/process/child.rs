@@ -92,6 +92,9 @@ pub struct Limits {
     pub cpu_seconds: Option<u64>,
     /// The largest file that it may make, in bytes; one that would be larger gets it SIGXFSZ. Blobs are files.
     pub file_size: Option<u64>,
+    /// It starts no processes: a filter of system calls refuses it, because `RLIMIT_NPROC` counts all processes of a user
+    /// together, and none of root's.
+    pub no_processes: bool,
 }
 
 /// Gives up what an actor does not need: new privileges, core dumps, being read by others, and more than `limits`.

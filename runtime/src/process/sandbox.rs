@@ -1,9 +1,10 @@
 //! A process shuts itself in, before it runs any of its user's code.
 
+use super::child::Limits;
 use super::{file_rules, seccomp};
 use crate::profile::{Confinement, Files, Profile, Sandbox};
 
-/// Gives up for good what `profile` asks for, and tells what holds. It must have no new privileges already.
+/// Gives up for good what `profile` asks for, and processes of its own where `limits` say so; tells what holds. It must have no new privileges already.
 ///
 /// With `single` this process has one thread, and all of it is held. Otherwise Landlock holds only this thread and
 /// those that it starts, and the filter of system calls holds all.
@@ -11,7 +12,11 @@ use crate::profile::{Confinement, Files, Profile, Sandbox};
 /// # Errors
 ///
 /// What the kernel could not do, in words for the one who asked for it; not with best effort.
-pub fn confine(profile: &Profile, single: bool) -> Result<Confinement, String> {
+pub fn confine(profile: &Profile, limits: &Limits, single: bool) -> Result<Confinement, String> {
+    if limits.no_processes {
+        seccomp::refuse_processes()
+            .map_err(|error| format!("it cannot be kept from starting processes: {error}"))?;
+    }
     let Profile::Sandboxed(sandbox) = profile else { return Ok(Confinement::default()) };
     let landlock = rules(sandbox).or_else(|error| allowed(sandbox, error).map(|()| None))?;
     let files = sandbox.files == Files::Listed;

@@ -6,6 +6,8 @@
 //! second refuses with `EPERM` what is named below although it is known: there it is better to say plainly that it is
 //! not allowed.
 //!
+//! Without a sandbox, an actor may be kept from starting processes: [`refuse_processes`].
+//!
 //! A filter sees numbers, not what they point to. Hence `clone3` is missing (C libraries then use `clone`, whose flags
 //! can be seen), and so are datagram sockets, whose messages name their receiver in memory.
 
@@ -33,6 +35,31 @@ pub fn apply(files: bool) -> io::Result<()> {
     let allowed = compile(allowed(), errno(libc::ENOSYS), SeccompAction::Allow)?;
     // In this order: the second lets nobody set a third.
     for filter in [refused, allowed] {
+        seccompiler::apply_filter_all_threads(&filter).map_err(io::Error::other)?;
+    }
+    Ok(())
+}
+
+/// Refuses to start processes from now on, in all threads of this process and for good; threads may be started.
+///
+/// # Errors
+///
+/// When the kernel has no filters, or this machine's calls are not known.
+pub fn refuse_processes() -> io::Result<()> {
+    let mut refused = Rules::new();
+    #[cfg(target_arch = "x86_64")]
+    for call in [libc::SYS_fork, libc::SYS_vfork] {
+        refused.insert(call, Vec::new());
+    }
+    let width = width(libc::SYS_clone, 0);
+    let no_thread = SeccompCondition::new(0, width, Op::MaskedEq(unsigned(libc::CLONE_THREAD)), 0);
+    let no_thread =
+        no_thread.and_then(|condition| SeccompRule::new(vec![condition])).map_err(io::Error::other)?;
+    refused.insert(libc::SYS_clone, vec![no_thread]);
+    // Its flags are in memory. C libraries use `clone` where it is missing.
+    let unseen = Rules::from([(libc::SYS_clone3, Vec::new())]);
+    for (rules, error) in [(refused, libc::EPERM), (unseen, libc::ENOSYS)] {
+        let filter = compile(rules, SeccompAction::Allow, errno(error))?;
         seccompiler::apply_filter_all_threads(&filter).map_err(io::Error::other)?;
     }
     Ok(())

@@ -62,6 +62,7 @@ fn inherit(child: &mut Options, parent: &Options) {
         descriptors: least(child.limits.descriptors, parent.limits.descriptors),
         cpu_seconds: least(child.limits.cpu_seconds, parent.limits.cpu_seconds),
         file_size: least(child.limits.file_size, parent.limits.file_size),
+        no_processes: child.limits.no_processes || parent.limits.no_processes,
     };
 }
 

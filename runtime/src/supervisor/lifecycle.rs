@@ -51,7 +51,7 @@ impl Supervisor {
     fn order(&mut self, actor: ActorId) -> io::Result<()> {
         let Some(child) = self.actors.get(&actor) else { return Ok(()) };
         let options = &child.request.options;
-        let may_start_processes = options.profile.may_start_processes();
+        let may_start_processes = options.may_start_processes();
         fault::here::spawn(&Who { actor, name: child.name.clone(), incarnation: child.incarnation })?;
         let (ours, theirs) = descriptors::socket_pair()?;
         let (stdout, their_stdout) = descriptors::pipe_pair()?;

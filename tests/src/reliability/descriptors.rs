@@ -209,6 +209,6 @@ async fn in_an_actor(sys: &System, rounds: u64, score: &mut Score) -> Result<()>
     score.at_most("a processor's share that it took, worst", processor, SPIN);
     score.zero("asks of strangers that were not answered in the end", unheard, rounds);
     score.zero("blobs that it could not take when there were some again", late, rounds);
-    score.zero("actors that died of a stranger's link", u64::from(deaths), rounds);
+    score.zero("actors that died of a stranger's link", deaths, rounds);
     Ok(())
 }
