@@ -24,7 +24,7 @@ use crate::system;
 use crate::wire::codec::{self, EncodeError};
 use crate::wire::control::{Answer, Refusal, Request};
 use crate::wire::frame::{BODY_LIMIT, Status};
-use crate::wire::ids::{ActorId, Incarnation, LinkId, RawAddress, Sequence};
+use crate::wire::ids::{ActorId, Incarnation, LinkId, MessageKey, RawAddress, Sequence};
 use crate::wire::passing::{self, Beside};
 
 /// State that lives in a process of its own and changes only as messages are handled, one after another.
@@ -108,6 +108,7 @@ pub(crate) struct Current {
     pub(crate) link: LinkId,
     pub(crate) sender: ActorId,
     pub(crate) sequence: Sequence,
+    pub(crate) key: MessageKey,
     pub(crate) attempt: u8,
     pub(crate) deadline: Option<u64>,
     pub(crate) is_ask: bool,

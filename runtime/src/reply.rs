@@ -27,6 +27,8 @@ pub struct ReplyTo<R> {
     asker: RawAddress,
     link: LinkId,
     sequence: Sequence,
+    /// Of the message that is answered; known where it was received.
+    key: MessageKey,
     route: Route,
     /// Answered, or passed on.
     spent: AtomicBool,
@@ -48,6 +50,7 @@ impl<R> ReplyTo<R> {
             asker: current.reply_address,
             link: current.link,
             sequence: current.sequence,
+            key: current.key,
             route: if current.is_ask { Route::Back(Arc::clone(node)) } else { Route::Nobody },
             spent: AtomicBool::new(false),
             reply: PhantomData,
@@ -60,7 +63,9 @@ impl<R> ReplyTo<R> {
         }
         let (link, sequence) = (self.link, self.sequence);
         match &self.route {
-            Route::Back(node) => node.arrive(Arrival::Reply { link, sequence, status, body, beside }),
+            Route::Back(node) => {
+                node.arrive(Arrival::Reply { link, sequence, key: self.key, status, body, beside })
+            }
             Route::Across(out) => {
                 out.send_answer(Kind::Answer, ThirdPartyReply { link, sequence, status }, &body, beside)
             }
@@ -145,7 +150,8 @@ impl<'de, R> Deserialize<'de> for ReplyTo<R> {
             }
             None => Route::Nobody,
         };
-        Ok(ReplyTo { asker, link, sequence, route, spent: AtomicBool::new(false), reply: PhantomData })
+        let key = MessageKey(0);
+        Ok(ReplyTo { asker, link, sequence, key, route, spent: AtomicBool::new(false), reply: PhantomData })
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use watertight::event::DeadLetterReason;
 use watertight::fault::{Cut, Fault, Plan, Rule, errno};
+use watertight::prelude::*;
 use watertight::report::Hang;
 use watertight::spec::Backoff;
 use watertight::{AskError, Event, Executed, Exit, Ledger, Spec, System};
@@ -299,6 +300,51 @@ fn a_dropped_message_is_a_dead_letter_and_a_dropped_ask_ends_by_its_deadline() {
         let ledger = sys.balance(WATCHDOG).await?;
         assert!(ledger.is_balanced(), "{ledger:?}");
         assert_eq!((ledger.accepted, ledger.processed, ledger.dead_lettered), (4, 2, 2));
+        Ok(())
+    });
+}
+
+/// Answers later, when its handler has returned long since.
+struct Later;
+
+#[message(reply = u32)]
+struct Sometime;
+
+impl Actor for Later {
+    type Args = ();
+    type Messages = (Sometime,);
+    async fn start((): (), _: &mut Context<Self>) -> Result<Self> {
+        Ok(Later)
+    }
+}
+
+impl Handler<Sometime> for Later {
+    async fn handle(&mut self, _: Sometime, cx: &mut Context<Self>) -> Result<u32> {
+        cx.defer(|reply| _ = tokio::spawn(async move { reply.send(7) }))
+    }
+}
+
+#[test]
+fn a_deferred_reply_is_at_the_same_cut_as_any_other() {
+    watertight::test(async |sys| {
+        let answered = |fault: Fault, nth| fault.at(Cut::Answered).message::<Sometime>().nth(nth);
+        let plan = Plan::seeded(1).with(answered(Fault::Drop, 2)).with(answered(Fault::Duplicate, 3));
+        sys.inject(plan.with(answered(Fault::Kill, 5))).await?;
+        let later = sys.spawn_with(Spec::<Later>::new(()).backoff(Backoff::NONE)).await?;
+        let asked = async || later.ask(Sometime).deadline(Duration::from_millis(500)).await;
+        assert_eq!(asked().await?, 7);
+        let dropped = asked().await;
+        assert!(matches!(dropped, Err(AskError::Deadline { .. })), "{dropped:?}");
+        assert_eq!(asked().await?, 7);
+        assert_eq!(asked().await?, 7, "the second of the two replies is none to the next ask");
+        let died = asked().await;
+        assert!(matches!(died, Err(AskError::Died { .. })), "{died:?}");
+        assert_eq!(asked().await?, 7);
+        let ledger = sys.balance(WATCHDOG).await?;
+        assert!(ledger.is_balanced(), "{ledger:?}");
+        let cuts: Vec<_> =
+            sys.injected().await?.into_iter().map(|one| (one.fault, one.sequence.map(|s| s.0))).collect();
+        assert_eq!(cuts, [(Fault::Drop, Some(2)), (Fault::Duplicate, Some(3)), (Fault::Kill, Some(5))]);
         Ok(())
     });
 }

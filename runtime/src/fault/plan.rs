@@ -57,7 +57,10 @@ pub enum Fault {
     ExhaustDescriptors,
     /// It forks so many processes that wait for ever, 64 at most.
     Fork(u32),
-    /// From now on what it writes to files beyond their present length of 0 fails (`EFBIG`), as on a full disk.
+    /// From now on no file of its grows: such a write fails with `EFBIG`, because a limit of the process is all that one
+    /// process alone can be given. A file system that is full says `ENOSPC`, and to everybody; mount a small one where code
+    /// tells the two apart. What the runtime itself makes fails so by
+    /// [`Error`](Fault::Error)[`(errno::ENOSPC)`](crate::fault::errno) at a [`Cut::Call`].
     FullDisk,
     /// From now on its runtime's clock, by which deadlines are judged, is so many milliseconds ahead, or behind if negative.
     ClockJump(i64),
@@ -125,7 +128,7 @@ pub enum Cut {
     Suspended,
     /// The handler has returned; its reply is not written.
     Handled,
-    /// A reply is about to be written.
+    /// A reply is about to be written, a deferred one too. One that another actor gives is a frame of that actor's: `Sent`.
     Answered,
     /// The reply is written; the message is not recorded as processed.
     Replied,

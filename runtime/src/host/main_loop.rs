@@ -263,7 +263,7 @@ async fn one<A: Actor>(actor: &mut A, cx: &mut Context<A>, mailbox: &mut Mailbox
         let beside = std::mem::take(&mut cx.beside);
         match fault::at_message(Cut::Answered, key, sequence) {
             Effect::Nothing => link.reply(sequence, status, (&cx.body, beside), true),
-            effect => link.tampered_reply(sequence, status, (&cx.body, beside), effect),
+            effect => link.tampered_reply(sequence, status, (&cx.body, beside), true, effect),
         }
         wait(fault::at_message(Cut::Replied, key, sequence)).await;
     }
@@ -373,7 +373,8 @@ fn take<A: Actor>(link: &mut InLink, cx: &mut Context<A>, drop: bool) -> Result<
     call::begin(deadline, frame.extensions.chain(), ChainLink { actor: cx.own.actor, link: id, sequence });
     match decoded {
         Some(Ok(message)) => {
-            cx.current = Current { link: id, sender, sequence, attempt, deadline, is_ask, reply_address };
+            cx.current =
+                Current { link: id, sender, sequence, key, attempt, deadline, is_ask, reply_address };
             cx.reply = ReplyState::Open;
             Ok(Taken::Message(message, key))
         }
@@ -422,6 +423,7 @@ fn nobody(own: RawAddress) -> Current {
         link: LinkId(0),
         sender: ActorId::PROGRAM,
         sequence: Sequence::ZERO,
+        key: MessageKey(0),
         attempt: 1,
         deadline: None,
         is_ask: false,

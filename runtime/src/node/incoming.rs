@@ -230,6 +230,7 @@ impl InLink {
         sequence: Sequence,
         status: Status,
         (body, beside): (&[u8], Beside),
+        settles: bool,
         effect: Effect,
     ) {
         let start = self.out.len();
@@ -238,16 +239,17 @@ impl InLink {
             Effect::Drop => {
                 self.out.truncate(start);
                 self.beside.retain(|(at, _)| *at < start);
-                self.settle(sequence);
+                if settles {
+                    self.settle(sequence);
+                }
+                self.flush();
+                return;
             }
-            Effect::Close => {
-                self.socket.shut();
-                (self.settled, self.unacknowledged) = (sequence, 0);
-            }
-            effect => {
-                tamper::tamper(&mut self.out, start, effect);
-                (self.settled, self.unacknowledged) = (sequence, 0);
-            }
+            Effect::Close => self.socket.shut(),
+            effect => tamper::tamper(&mut self.out, start, effect),
+        }
+        if settles {
+            (self.settled, self.unacknowledged) = (sequence, 0);
         }
         self.flush();
     }

@@ -22,7 +22,7 @@ use crate::spec::Window;
 use crate::sync::lock;
 use crate::wire::control::{ThirdPartyReply, ToSupervisor};
 use crate::wire::frame::{Frame, FrameError, Header, Kind, Status};
-use crate::wire::ids::{ActorId, LinkId, RawAddress, Sequence};
+use crate::wire::ids::{ActorId, LinkId, MessageKey, RawAddress, Sequence};
 use crate::wire::passing::Beside;
 
 /// Bytes read from all links together and not handled yet; beyond it the rest waits in the kernel and at the senders.
@@ -45,6 +45,8 @@ pub(crate) enum Arrival {
     Reply {
         link: LinkId,
         sequence: Sequence,
+        /// The type of the message that it answers.
+        key: MessageKey,
         status: Status,
         body: Vec<u8>,
         beside: Beside,
@@ -311,9 +313,12 @@ impl Mailbox {
                 None => self.notices.push_back(notice),
             },
             Arrival::Stop => self.stopping = true,
-            Arrival::Reply { link, sequence, status, body, beside } => {
+            Arrival::Reply { link, sequence, key, status, body, beside } => {
                 if let Some(link) = self.by_id.get(&link).copied().and_then(|place| self.link(place)) {
-                    link.reply(sequence, status, (&body, beside), false);
+                    match fault::at_message(Cut::Answered, key, sequence) {
+                        Effect::Nothing => link.reply(sequence, status, (&body, beside), false),
+                        effect => link.tampered_reply(sequence, status, (&body, beside), false, effect),
+                    }
                 }
             }
             Arrival::Forwarded { link, sequence } => {
