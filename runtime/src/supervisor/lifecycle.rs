@@ -51,7 +51,6 @@ impl Supervisor {
     fn order(&mut self, actor: ActorId) -> io::Result<()> {
         let Some(child) = self.actors.get(&actor) else { return Ok(()) };
         let options = &child.request.options;
-        let may_start_processes = options.may_start_processes();
         fault::here::spawn(&Who { actor, name: child.name.clone(), incarnation: child.incarnation })?;
         let (ours, theirs) = descriptors::socket_pair()?;
         let (stdout, their_stdout) = descriptors::pipe_pair()?;
@@ -99,10 +98,6 @@ impl Supervisor {
         }
         if let Some(child) = self.actors.get_mut(&actor) {
             child.peer = Some(peer);
-        }
-        // Behind the actor, which does not wait for it.
-        if may_start_processes {
-            self.ensure_survivor();
         }
         Ok(())
     }
@@ -176,9 +171,12 @@ impl Supervisor {
 
     /// A child's process runs its own code.
     pub(super) fn booted(&mut self, peer: PeerId) {
-        if let Some(actor) = self.peers.get(&peer).map(|peer| peer.actor) {
-            self.decide(Happened::Booted(actor));
+        let Some(actor) = self.peers.get(&peer).map(|peer| peer.actor) else { return };
+        // Not sooner: the start of the first actor would wait for it, and only now user's code begins to run.
+        if self.actors.get(&actor).is_some_and(|child| child.request.options.may_start_processes()) {
+            self.ensure_survivor();
         }
+        self.decide(Happened::Booted(actor));
     }
 
     /// The actor's `start` has returned.
