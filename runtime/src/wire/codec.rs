@@ -3,7 +3,7 @@
 //! Encoding appends to a buffer that is used again and again, and stops at a limit before it has filled memory.
 //! Decoding demands that nothing is left over: a body that is longer than its type says is an error, never a guess.
 
-use postcard::de_flavors::{Flavor as Source, Slice};
+use postcard::de_flavors::Flavor as Source;
 use postcard::ser_flavors::Flavor;
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
@@ -108,9 +108,8 @@ pub fn decode_nested<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError>
 /// [`Unread`].
 #[inline]
 pub fn read_nested<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unread> {
-    let weight = Weight::new();
-    let mut deserializer =
-        postcard::Deserializer::from_flavor(Weighed { bytes: Slice::new(body), weight: &weight });
+    let weight = Weight::new(body);
+    let mut deserializer = postcard::Deserializer::from_flavor(Weighed(&weight));
     let value =
         T::deserialize(DepthLimited::new(&mut deserializer, DEPTH_LIMIT, &weight)).map_err(|error| {
             if weight.is_exceeded() { Unread::Weightless } else { Unread::Malformed(error) }
@@ -225,11 +224,8 @@ impl Flavor for Within<'_> {
     }
 }
 
-/// Reads from a body, and tells its weight.
-struct Weighed<'a> {
-    bytes: Slice<'a>,
-    weight: &'a Weight,
-}
+/// Reads from a body whose weight is kept.
+struct Weighed<'a>(&'a Weight<'a>);
 
 impl<'a> Source<'a> for Weighed<'a> {
     type Remainder = &'a [u8];
@@ -237,22 +233,22 @@ impl<'a> Source<'a> for Weighed<'a> {
 
     #[inline]
     fn pop(&mut self) -> postcard::Result<u8> {
-        self.weight.take(1);
-        self.bytes.pop()
+        self.0.pop().ok_or(postcard::Error::DeserializeUnexpectedEnd)
     }
 
+    #[inline]
     fn size_hint(&self) -> Option<usize> {
-        self.bytes.size_hint()
+        Some(self.0.rest().len())
     }
 
     #[inline]
     fn try_take_n(&mut self, bytes: usize) -> postcard::Result<&'a [u8]> {
-        self.weight.take(bytes);
-        self.bytes.try_take_n(bytes)
+        self.0.take(bytes).ok_or(postcard::Error::DeserializeUnexpectedEnd)
     }
 
+    #[inline]
     fn finalize(self) -> postcard::Result<&'a [u8]> {
-        self.bytes.finalize()
+        Ok(self.0.rest())
     }
 }
 

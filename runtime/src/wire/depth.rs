@@ -24,8 +24,8 @@ pub struct DepthLimited<'w, T> {
 }
 
 impl<'w, T> DepthLimited<'w, T> {
-    /// Lets `inner` nest `limit` levels and no more. `weight` hears of each byte that `inner` takes.
-    pub fn new(inner: T, limit: u16, weight: &'w Weight) -> Self {
+    /// Lets `inner` nest `limit` levels and no more. `weight` is what `inner` reads from.
+    pub fn new(inner: T, limit: u16, weight: &'w Weight<'w>) -> Self {
         DepthLimited { inner, level: Level { left: limit, limit, of_any_length: false, weight } }
     }
 }
@@ -40,7 +40,7 @@ struct Level<'w> {
     limit: u16,
     /// Whether the body says how many elements there are; those of a tuple are in its type.
     of_any_length: bool,
-    weight: &'w Weight,
+    weight: &'w Weight<'w>,
 }
 
 impl<'w> Level<'w> {
@@ -206,7 +206,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for DepthLimited<'_, A> {
 
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
         let Level { of_any_length, weight, .. } = self.level;
-        let before = weight.taken();
+        let before = weight.rest().len();
         let element = self.inner.next_element_seed(self.level.within(seed))?;
         if of_any_length && element.is_some() {
             weight.count(before)?;
@@ -223,7 +223,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for DepthLimited<'_, A> {
     type Error = A::Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        let before = self.level.weight.taken();
+        let before = self.level.weight.rest().len();
         let key = self.inner.next_key_seed(self.level.within(seed))?;
         if key.is_some() {
             self.level.weight.count(before)?;
@@ -335,7 +335,7 @@ mod tests {
 
     fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8], limit: u16) -> Result<T, postcard::Error> {
         let mut deserializer = postcard::Deserializer::from_bytes(bytes);
-        T::deserialize(DepthLimited::new(&mut deserializer, limit, &Weight::new()))
+        T::deserialize(DepthLimited::new(&mut deserializer, limit, &Weight::new(&[])))
     }
 
     /// Far less than any thread of ours has.
@@ -431,9 +431,10 @@ mod tests {
     #[test]
     fn the_error_names_the_limit() {
         let deserializer = || IntoDeserializer::<ValueError>::into_deserializer(vec![vec![vec![1_u8]]]);
-        let nested = Vec::<Vec<Vec<u8>>>::deserialize(DepthLimited::new(deserializer(), 3, &Weight::new()));
+        let nested =
+            Vec::<Vec<Vec<u8>>>::deserialize(DepthLimited::new(deserializer(), 3, &Weight::new(&[])));
         assert_eq!(nested.unwrap(), [[[1]]]);
-        let error = Vec::<Vec<Vec<u8>>>::deserialize(DepthLimited::new(deserializer(), 2, &Weight::new()))
+        let error = Vec::<Vec<Vec<u8>>>::deserialize(DepthLimited::new(deserializer(), 2, &Weight::new(&[])))
             .unwrap_err();
         assert_eq!(error.to_string(), "nested deeper than 2 levels");
     }
@@ -441,8 +442,8 @@ mod tests {
     #[test]
     fn the_form_of_the_inner_deserializer_is_handed_on() {
         let mut postcard = postcard::Deserializer::from_bytes(&[]);
-        assert!(!DepthLimited::new(&mut postcard, 1, &Weight::new()).is_human_readable());
+        assert!(!DepthLimited::new(&mut postcard, 1, &Weight::new(&[])).is_human_readable());
         let text = IntoDeserializer::<ValueError>::into_deserializer("text");
-        assert!(DepthLimited::new(text, 1, &Weight::new()).is_human_readable());
+        assert!(DepthLimited::new(text, 1, &Weight::new(&[])).is_human_readable());
     }
 }

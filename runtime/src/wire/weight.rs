@@ -12,36 +12,49 @@ use serde::de::Error;
 /// with, and read within a millisecond.
 pub const WEIGHTLESS: usize = 1 << 16;
 
-/// What a body has taken while it is read: bytes, and elements without any.
-#[derive(Debug, Default)]
-pub struct Weight {
-    taken: Cell<usize>,
+/// What is left of a body while it is read, and how many elements without bytes it has had.
+///
+/// Whoever reads keeps its place here and nowhere else: a second count of the same bytes would cost each of them.
+#[derive(Debug)]
+pub struct Weight<'a> {
+    rest: Cell<&'a [u8]>,
     weightless: Cell<usize>,
 }
 
-impl Weight {
+impl<'a> Weight<'a> {
     /// Of a body of which nothing has been read.
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(body: &'a [u8]) -> Self {
+        Weight { rest: Cell::new(body), weightless: Cell::new(0) }
     }
 
-    /// So many bytes were read.
+    /// What has not been read.
     #[inline]
-    pub fn take(&self, bytes: usize) {
-        self.taken.set(self.taken.get().wrapping_add(bytes));
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest.get()
     }
 
-    /// How many bytes have been read.
-    pub fn taken(&self) -> usize {
-        self.taken.get()
+    /// The next byte.
+    #[inline]
+    pub fn pop(&self) -> Option<u8> {
+        let (byte, rest) = self.rest.get().split_first()?;
+        self.rest.set(rest);
+        Some(*byte)
     }
 
-    /// Counts an element that was begun when `before` bytes had been read.
+    /// The next so many.
+    #[inline]
+    pub fn take(&self, bytes: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.rest.get().split_at_checked(bytes)?;
+        self.rest.set(rest);
+        Some(taken)
+    }
+
+    /// Counts an element that was begun when `before` bytes were left.
     ///
     /// # Errors
     /// When it took none, and was one too many.
     pub fn count<E: Error>(&self, before: usize) -> Result<(), E> {
-        if self.taken.get() != before {
+        if self.rest.get().len() != before {
             return Ok(());
         }
         self.weightless.set(self.weightless.get() + 1);
