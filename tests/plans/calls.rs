@@ -92,7 +92,7 @@ async fn work(sys: &System, plan: Plan) -> Result<usize> {
         }
     }
     // More than a socket holds, so that it must be waited for room.
-    if let Err(error) = receiver.ask(Bytes(vec![7; 640 << 10])).deadline(Duration::from_secs(2)).await {
+    if let Err(error) = receiver.ask(Bytes(vec![7; 1 << 20])).deadline(Duration::from_secs(2)).await {
         must_say_something(&error.to_string());
     }
     answered(&receiver).await?;
