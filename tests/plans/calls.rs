@@ -7,7 +7,7 @@ use watertight::fault::{Call, Cut, Fault, Plan, Rule, errno};
 use watertight::prelude::*;
 use watertight::{Spec, System};
 use watertight_tests::Specimen;
-use watertight_tests::specimen::{Add, Bytes, Number, Relay, Setup};
+use watertight_tests::specimen::{Add, Bytes, Number, Relay, Setup, Work};
 
 /// For what takes milliseconds.
 const WATCHDOG: Duration = Duration::from_secs(60);
@@ -91,7 +91,10 @@ async fn work(sys: &System, plan: Plan) -> Result<usize> {
             sys.kill(&receiver).await?;
         }
     }
-    // More than a socket holds, so that it must be waited for room.
+    // More than a socket holds, while its reader is busy, so that room must be waited for.
+    if let Err(error) = receiver.tell(Work(10_000)).await {
+        must_say_something(&error.to_string());
+    }
     if let Err(error) = receiver.ask(Bytes(vec![7; 1 << 20])).deadline(Duration::from_secs(2)).await {
         must_say_something(&error.to_string());
     }
