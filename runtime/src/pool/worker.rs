@@ -13,6 +13,7 @@ use super::shift::{Shift, Terms};
 use crate::actor::{Actor, Context, Handler};
 use crate::error::{Error, Result};
 use crate::message::{Message, MessageKey};
+use crate::process::batch;
 use crate::process::board::Board;
 use crate::process::code_reference::{CodeReference, Entry};
 use crate::task::{Piece, TaskCode};
@@ -91,6 +92,9 @@ impl Actor for Worker {
             (code.resolve::<TaskCode>()?.main.call)(&input.0, &mut output)?;
             let outcome: Result<()> = crate::wire::codec::decode(&output)?;
             outcome.map_err(|error| error.context("the pool's initializer failed"))?;
+        }
+        if let Err(error) = batch::be_batch_work() {
+            tracing::debug!(%error, "a worker may interrupt whoever gives it work");
         }
         Ok(Worker {
             board: Board::open(file)?,

@@ -2,6 +2,7 @@
 //!
 //! Linux is what is tested. Each file says what it would lose elsewhere.
 
+pub(crate) mod batch;
 pub(crate) mod board;
 pub(crate) mod capture;
 pub(crate) mod capture_lines;
