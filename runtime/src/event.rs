@@ -1,17 +1,22 @@
 //! What happens in a system, as it is told to programs, tests and monitors.
 
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::sync::mpsc;
 
 use crate::Message;
 use crate::actor::Actor;
-use crate::address::Address;
+use crate::address::{Address, IntoRaw};
+use crate::error::{Error, Result};
 use crate::fault::Injection;
 use crate::message::Protocol;
+use crate::node::Node;
 use crate::profile::Confinement;
 use crate::report::{CrashReport, Exit, Verdict};
 pub use crate::wire::control::DeadLetterReason;
+use crate::wire::control::Refusal;
 use crate::wire::ids::{ActorId, Incarnation, MessageKey, RawAddress};
 
 /// One thing that happened.
@@ -77,6 +82,106 @@ pub enum Event {
     Injected(Box<Injection>),
     /// So many events were dropped because this listener was too slow.
     Missed(u64),
+}
+
+impl std::fmt::Display for Event {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Event::Started { name, incarnation, pid, took, .. } => {
+                write!(f, "{name}#{incarnation} started: pid {pid}, ready after {took:.1?}")
+            }
+            Event::Exited(report) => write!(f, "{report}"),
+            Event::Ended { name, given_up: true, .. } => write!(f, "{name} was given up"),
+            Event::Ended { name, given_up: false, .. } => write!(f, "{name} ended for good"),
+            Event::DeadLetters { sender, receiver, reason, message, count } => {
+                write!(
+                    f,
+                    "{count} dead letters ({reason:?}), {message} first, from actor {sender} to actor {receiver}"
+                )
+            }
+            Event::GroupStarted { path, .. } => write!(f, "group {path} started"),
+            Event::GroupEnded { path, why, verdict, .. } => write!(f, "group {path} ended: {why}; {verdict}"),
+            Event::Injected(injection) => write!(f, "injected: {injection}"),
+            Event::Missed(count) => write!(f, "{count} events were missed"),
+        }
+    }
+}
+
+/// The events of a system, in order; from [`System::events`](crate::System::events).
+///
+/// Up to 65,536 wait here for whoever is slow; what is more is dropped, and an [`Event::Missed`] says how many. Once it is
+/// dropped, nothing is kept for it or sent because of it.
+pub struct Events {
+    receiver: mpsc::Receiver<Event>,
+    number: u64,
+    node: Weak<Node>,
+}
+
+impl Events {
+    pub(crate) async fn begin(node: &Arc<Node>) -> Result<Events, Refusal> {
+        let (number, receiver) = node.listen().await?;
+        Ok(Events { receiver, number, node: Arc::downgrade(node) })
+    }
+
+    /// The next one; `None` once the system is gone.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.receiver.recv().await
+    }
+
+    /// Waits until this incarnation of an actor is ready, and returns its process.
+    ///
+    /// # Errors
+    /// When the system is gone before.
+    pub async fn started(&mut self, actor: &impl IntoRaw, incarnation: u32) -> Result<u32> {
+        let wanted = actor.actor();
+        self.wait_for(|event| match event {
+            Event::Started { actor, incarnation: this, pid, .. } => {
+                (actor == wanted && this.0 == incarnation).then_some(pid)
+            }
+            _ => None,
+        })
+        .await
+    }
+
+    /// Waits for the next exit of an actor, and returns what is known of it.
+    ///
+    /// # Errors
+    /// When the system is gone before.
+    pub async fn exited(&mut self, actor: &impl IntoRaw) -> Result<Box<CrashReport>> {
+        let wanted = actor.actor();
+        self.wait_for(|event| match event {
+            Event::Exited(report) if report.actor == wanted => Some(report),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The first from now on of which `pick` makes something.
+    ///
+    /// # Errors
+    /// When the system is gone before.
+    pub async fn wait_for<T>(&mut self, mut pick: impl FnMut(Event) -> Option<T>) -> Result<T> {
+        while let Some(event) = self.next().await {
+            if let Some(picked) = pick(event) {
+                return Ok(picked);
+            }
+        }
+        Err(Error::new("the system ended before the event came"))
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        if let Some(node) = self.node.upgrade() {
+            node.end_listening(self.number);
+        }
+    }
+}
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Events").field("waiting", &self.receiver.len()).finish()
+    }
 }
 
 /// How a group came to its end.

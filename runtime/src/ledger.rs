@@ -36,12 +36,24 @@ impl Ledger {
     /// With all numbers, if it is not.
     #[track_caller]
     pub fn assert_even(&self) {
-        assert!(self.is_balanced(), "{} messages are unaccounted for: {self:?}", self.waiting());
+        assert!(self.is_balanced(), "{} messages are unaccounted for: {self}", self.waiting());
     }
 
     /// Whether the law holds and nothing waits.
     pub fn is_balanced(&self) -> bool {
         self.waiting() == 0
+    }
+}
+
+impl std::fmt::Display for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { accepted, processed, dead_lettered, in_doubt, died_with_sender, .. } = self;
+        write!(
+            f,
+            "{accepted} accepted = {processed} processed + {dead_lettered} dead letters + {in_doubt} in doubt + \
+             {died_with_sender} died with their sender"
+        )?;
+        if self.is_balanced() { Ok(()) } else { write!(f, " + {} UNACCOUNTED FOR", self.waiting()) }
     }
 }
 

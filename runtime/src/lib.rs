@@ -75,6 +75,7 @@ pub mod pool;
 mod process;
 mod profile;
 mod program;
+mod recent;
 pub mod reply;
 pub mod report;
 mod schema;
@@ -100,7 +101,7 @@ pub use encoded::Encoded;
 pub use error::{
     AdministrationError, AskError, Error, Executed, Result, SpawnError, SystemError, TellError, Unreachable,
 };
-pub use event::{ActorInfo, Down, Event, GroupEnd, Membership, Phase};
+pub use event::{ActorInfo, Down, Event, Events, GroupEnd, Membership, Phase};
 pub use function_process::{Process, ProcessError, wait_any};
 pub use group::{AutoShutdown, Flags, Group, Strategy};
 pub use ledger::Ledger;
@@ -111,7 +112,8 @@ pub use reply::ReplyTo;
 pub use report::{CrashReport, Exit};
 pub use sender::SenderEnded;
 pub use spec::{Backoff, Confinement, Intensity, Output, Profile, Restart, Sandbox, Shutdown, Spec};
-pub use system::{Events, System, attach, hide_program, run, test};
+pub use system::{System, attach, hide_program, run};
+pub use testing::test;
 pub use watertight_macros::{data, message};
 pub use wire::ids::{ActorId, Incarnation, Sequence};
 

@@ -5,7 +5,7 @@
 
 use std::future::poll_fn;
 use std::io::ErrorKind;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,13 +41,16 @@ pub(crate) struct Ended<T> {
     pub(crate) supervisor: End,
 }
 
+/// The way into a system for other threads of its program's process: they attach with [`attach_within`].
+pub(crate) type Within = mpsc::UnboundedSender<OwnedFd>;
+
 /// Runs `main` in a new system, then shuts the system down.
 ///
 /// # Errors
 /// When the operating system gives no sockets, memory or thread to begin with.
 pub(crate) fn run<T, F>(launch: Launch, main: F) -> std::io::Result<Ended<T>>
 where
-    F: AsyncFnOnce(System) -> Result<T>,
+    F: AsyncFnOnce(System, Within) -> Result<T>,
 {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
@@ -55,7 +58,9 @@ where
     let system = SystemId(u64::from_le_bytes(bytes).max(1));
     let (program, theirs) = descriptors::socket_pair()?;
     let (page, page_descriptor) = Recorder::create()?;
-    let begin = Begin { system, launch, program: theirs, program_page: Recorder::open(page_descriptor)? };
+    let (within, attaching) = mpsc::unbounded_channel();
+    let program_page = Recorder::open(page_descriptor)?;
+    let begin = Begin { system, launch, program: theirs, program_page, attaching };
     let supervisor =
         std::thread::Builder::new().name("supervisor".into()).spawn(move || supervisor::run(begin))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -80,7 +85,7 @@ where
         let result = tokio::select! {
             biased;
             () = stop.notified() => None,
-            result = main(System::new(Arc::clone(&node))) => Some(result),
+            result = main(System::new(Arc::clone(&node)), within) => Some(result),
         };
         shut_down(&node).await;
         Ok::<_, std::io::Error>(result)
@@ -115,6 +120,17 @@ pub(crate) async fn attach(name: &str) -> std::result::Result<Arc<Node>, AttachE
         }
         connected => connected?,
     };
+    introduce(control).await
+}
+
+/// The same, from another thread of the program's own process.
+pub(crate) async fn attach_within(within: &Within) -> std::result::Result<Arc<Node>, AttachError> {
+    let (ours, theirs) = descriptors::socket_pair()?;
+    within.send(theirs).map_err(|_| AttachError::TurnedAway)?;
+    introduce(ControlStream::new(ours)?).await
+}
+
+async fn introduce(control: ControlStream) -> std::result::Result<Arc<Node>, AttachError> {
     // Before the ticket comes, so that neither waits for the other.
     write_all(control.writer()?.as_fd(), &Hello { role: Role::Outside, system: SystemId(0) }.encode(), &[])?;
     let mut listener = Listener::new(Role::Supervisor, SystemId(0));

@@ -6,15 +6,14 @@
 //! ([`host`](crate::host)).
 
 use std::any::type_name;
-use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use crate::actor::Actor;
 use crate::address::{Address, IntoRaw};
-use crate::error::{Error, Result, SpawnError, SystemError, Unreachable};
-use crate::event::{ActorInfo, Event};
+use crate::error::{Result, SpawnError, SystemError, Unreachable};
+use crate::event::{ActorInfo, Events};
 use crate::fault::{Injection, Plan};
 use crate::harmless::SetIn;
 use crate::host;
@@ -25,10 +24,9 @@ use crate::node::Node;
 use crate::process::code_reference::{CodeReference, Entry};
 use crate::process::{child, descriptors, survivor};
 use crate::program::{self, Ended};
-use crate::report::CrashReport;
+use crate::recent::Recent;
 use crate::spec::Spec;
 use crate::supervisor::Launch;
-use crate::testing;
 use crate::wire::control::{Answer, Arguments, Refusal, Request, SpawnRequest};
 use crate::wire::ids::ActorId;
 
@@ -57,9 +55,9 @@ where
 {
     become_what_it_was_started_as();
     logging::start();
-    match begin_once()
-        .and_then(|()| program::run(Launch { arguments: Vec::new(), heading: false, signals: true }, main))
-    {
+    match begin_once().and_then(|()| {
+        program::run(Launch { signals: true, ..Launch::default() }, async |sys, _| main(sys).await)
+    }) {
         Ok(Ended { result, supervisor }) => match (result, supervisor.interrupted, supervisor.escalated) {
             (_, Some(signal), _) => ExitCode::from(128_u8.wrapping_add(u8::try_from(signal).unwrap_or(0))),
             (_, None, Some(escalation)) => {
@@ -81,7 +79,7 @@ where
 }
 
 /// Never returns in a process that a supervisor has started.
-fn become_what_it_was_started_as() {
+pub(crate) fn become_what_it_was_started_as() {
     if child::is_marked() {
         host::become_actor();
     }
@@ -105,82 +103,8 @@ pub fn hide_program() -> std::io::Result<()> {
     child::hide()
 }
 
-/// Runs a test with actors, inside any `#[test]`; panics if `body` returns an error or takes longer than two minutes, or as
-/// many seconds as `WATERTIGHT_TEST_LIMIT` says. Then the failure tells what every actor was doing, whose messages are
-/// unaccounted for, and what was injected. A test that blocks its thread as well is aborted some seconds later.
-///
-/// It must be the first statement of the test: an actor's process is the test executable started again for exactly
-/// this test, so what stands above runs in each of them too. Works under `cargo test` and under nextest.
-///
-/// # Panics
-/// When the test fails.
-///
-/// ```no_run
-/// #[test]
-/// fn no_actors_at_first() {
-///     watertight::test(async |sys| {
-///         assert!(sys.list().await?.is_empty());
-///         Ok(())
-///     });
-/// }
-/// ```
-#[allow(clippy::panic)] // It is how a test fails.
-#[track_caller]
-pub fn test<F>(body: F)
-where
-    F: AsyncFnOnce(System) -> Result<()>,
-{
-    become_what_it_was_started_as();
-    logging::start();
-    let launch = Launch { arguments: test_arguments(&test_name::<F>()), heading: true, signals: false };
-    let ended =
-        begin_once().and_then(|()| program::run(launch, async |sys: System| limited(sys, body).await));
-    match ended.map(|ended| (ended.result, ended.supervisor.escalated)) {
-        Ok((_, Some(escalation))) => panic!("{escalation}"),
-        Ok((Some(Ok(())), None)) => {}
-        Ok((Some(Err(error)), None)) => panic!("{error}"),
-        Ok((None, None)) => panic!("the test was interrupted"),
-        Err(error) => panic!("failed to set up the system: {error}"),
-    }
-}
-
-async fn limited<F>(sys: System, body: F) -> Result<()>
-where
-    F: AsyncFnOnce(System) -> Result<()>,
-{
-    let limit = testing::limit();
-    // Until the body is over: what comes then has limits of its own.
-    let _watchdog = testing::watch(limit);
-    match tokio::time::timeout(limit, body(sys.clone())).await {
-        Ok(result) => result,
-        Err(_) => {
-            let took = format!("the test took longer than {} s", limit.as_secs());
-            // Each of these asks the supervisor, which waits for nobody; were it gone, the answers would say so.
-            Err(Error::new(format!("{took}; {}", testing::state_of(&sys).await)))
-        }
-    }
-}
-
-/// libtest names the thread of a test after it, except where it runs tests on the main thread; then the closure's type
-/// tells, which is named after the function that it stands in.
-fn test_name<F>() -> String {
-    let thread = std::thread::current();
-    match thread.name() {
-        Some(name) if name != "main" => name.to_owned(),
-        _ => {
-            let path = type_name::<F>();
-            let path = path.split("::{{closure}}").next().unwrap_or(path);
-            path.split_once("::").map_or(path, |(_, within)| within).to_owned()
-        }
-    }
-}
-
-fn test_arguments(name: &str) -> Vec<OsString> {
-    [name, "--exact", "--nocapture", "--include-ignored", "--test-threads=1"].map(OsString::from).into()
-}
-
 /// What this process does once, before its first system: strays stay out of children, and a thousand of them fit.
-fn begin_once() -> std::io::Result<()> {
+pub(crate) fn begin_once() -> std::io::Result<()> {
     static ONCE: Once = Once::new();
     let mut result = Ok(());
     ONCE.call_once(|| {
@@ -304,14 +228,39 @@ impl System {
         self.done(Request::Listen { name: name.to_owned() }).await
     }
 
-    /// Everything that happens in the system from now on. A second call takes the first one's place.
+    /// Everything that happens in the system from now on. There may be any number of these: each gets every event.
     ///
     /// # Errors
     /// [`SystemError::ShuttingDown`].
     pub async fn events(&self) -> Result<Events, SystemError> {
-        let receiver = self.node.listen();
-        self.done(Request::Events).await?;
-        Ok(Events { receiver })
+        Events::begin(&self.node).await.map_err(|refusal| system_error(Err(refusal)))
+    }
+
+    /// What an actor's thread is doing now: a line for each function, innermost first. It goes on with it.
+    ///
+    /// `None` if that cannot be seen: it has no process just now, its process is stopped, or it blocks SIGURG, by which
+    /// it is asked. A process that sleeps until something happens shows the runtime, and a handler that awaits is on no
+    /// stack. Finding the names takes some hundred milliseconds of the process's other thread; after a second nobody waits
+    /// any more.
+    ///
+    /// # Errors
+    /// [`SystemError::Unreachable`] if it has ended.
+    pub async fn stack(&self, actor: &impl IntoRaw) -> Result<Option<String>, SystemError> {
+        self.stack_of(actor.actor()).await
+    }
+
+    pub(crate) async fn stack_of(&self, actor: ActorId) -> Result<Option<String>, SystemError> {
+        match self.node.request(Request::Stack { actor }).await {
+            Ok(Answer::Stack(stack)) => Ok(stack),
+            other => Err(system_error(other)),
+        }
+    }
+
+    pub(crate) async fn recent(&self) -> Result<Recent, SystemError> {
+        match self.node.request(Request::Recent).await {
+            Ok(Answer::Recent(recent)) => Ok(*recent),
+            other => Err(system_error(other)),
+        }
     }
 
     /// Injects the faults of this plan from now on, in place of an earlier one; see [`fault`](crate::fault).
@@ -386,60 +335,6 @@ pub(crate) async fn done(node: &Node, request: Request) -> Result<(), SystemErro
 impl std::fmt::Debug for System {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "System({:x})", self.node.identity.system.0)
-    }
-}
-
-/// The events of a system, in order; from [`System::events`].
-#[derive(Debug)]
-pub struct Events {
-    receiver: tokio::sync::mpsc::Receiver<Event>,
-}
-
-impl Events {
-    /// The next one; `None` once the system is gone.
-    pub async fn next(&mut self) -> Option<Event> {
-        self.receiver.recv().await
-    }
-
-    /// Waits until this incarnation of an actor is ready, and returns its process.
-    ///
-    /// # Errors
-    /// When the system is gone before.
-    pub async fn started(&mut self, actor: &impl IntoRaw, incarnation: u32) -> Result<u32> {
-        let wanted = actor.actor();
-        self.wait_for(|event| match event {
-            Event::Started { actor, incarnation: this, pid, .. } => {
-                (actor == wanted && this.0 == incarnation).then_some(pid)
-            }
-            _ => None,
-        })
-        .await
-    }
-
-    /// Waits for the next exit of an actor, and returns what is known of it.
-    ///
-    /// # Errors
-    /// When the system is gone before.
-    pub async fn exited(&mut self, actor: &impl IntoRaw) -> Result<Box<CrashReport>> {
-        let wanted = actor.actor();
-        self.wait_for(|event| match event {
-            Event::Exited(report) if report.actor == wanted => Some(report),
-            _ => None,
-        })
-        .await
-    }
-
-    /// The first from now on of which `pick` makes something.
-    ///
-    /// # Errors
-    /// When the system is gone before.
-    pub async fn wait_for<T>(&mut self, mut pick: impl FnMut(Event) -> Option<T>) -> Result<T> {
-        while let Some(event) = self.next().await {
-            if let Some(picked) = pick(event) {
-                return Ok(picked);
-            }
-        }
-        Err(Error::new("the system ended before the event came"))
     }
 }
 

@@ -169,32 +169,29 @@ fn a_balance_that_does_not_come_ends_when_it_was_told_to() {
 }
 
 #[test]
-fn events_tell_a_life_in_order_and_a_second_listener_takes_the_first_ones_place() {
+fn events_tell_a_life_in_order_and_each_listener_hears_all_from_its_own_beginning() {
     watertight::test(async |sys| {
         let mut first = sys.events().await?;
         let it = sys.spawn_with(Spec::<Specimen>::new(Setup::default()).name("it")).await?;
         sys.kill(&it).await?;
-        started(&mut first, "it", 2).await?;
+        first.started(&it, 2).await?;
         let mut second = sys.events().await?;
+        // One that is dropped takes nothing from the others.
+        drop(sys.events().await?);
         sys.stop(&it).await?;
-        let mut seen = Vec::new();
-        second
-            .wait_for(|event| {
-                let ended = matches!(event, Event::Ended { .. });
-                seen.push(event);
-                ended.then_some(())
-            })
-            .await?;
-        match &seen[..] {
-            [Event::Exited(report), Event::Ended { actor, name, given_up: false }] => {
-                assert_eq!((&report.exit, *actor, &**name), (&Exit::Stopped, it.actor(), "it"));
+        for events in [&mut first, &mut second] {
+            match [events.next().await, events.next().await] {
+                [Some(Event::Exited(report)), Some(Event::Ended { actor, name, given_up: false })] => {
+                    assert_eq!((&report.exit, actor, &*name), (&Exit::Stopped, it.actor(), "it"));
+                }
+                other => panic!("{other:?}"),
             }
-            other => panic!("{other:?}"),
         }
-        // The first has had all that was before, and then its end.
-        while let Some(event) = first.next().await {
-            assert!(!matches!(event, Event::Ended { .. }), "{event:?}");
-        }
+        // When nobody has listened for a while, whoever comes next hears everything again.
+        drop((first, second));
+        let mut third = sys.events().await?;
+        let other = sys.spawn::<Specimen>(Setup::default()).await?;
+        third.started(&other, 1).await?;
         Ok(())
     });
 }

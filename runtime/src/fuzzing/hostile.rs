@@ -56,6 +56,9 @@ pub fn requests(address: Option<&[u8]>) -> Frames {
         ("fate-link", Request::FateLink { address }),
         ("fate-unlink", Request::FateUnlink { address }),
         ("own-child", Request::OwnChild { name: name(), protocol: 7 }),
+        ("end-events", Request::EndEvents),
+        ("stack", Request::Stack { actor: address.actor }),
+        ("recent", Request::Recent),
     ];
     let numbered = (1..).zip(questions);
     numbered

@@ -5,7 +5,7 @@
 //! - [`outgoing`]: one link on which this process sends; [`driver`] moves its bytes; [`pending`] keeps its asks.
 //! - [`tampered`]: the same bytes as a fault plan wants them.
 //! - [`mailbox`]: all links on which this process is sent to; [`incoming`] is one of them.
-//! - [`watched`]: the groups whose members this process watches.
+//! - [`watched`]: the groups whose members this process watches. [`listeners`]: who listens to the system's events.
 //! - [`turn`]: polls the drivers beside the future that the process lives in.
 //! - [`call`]: the message in whose handling this thread is.
 
@@ -35,6 +35,7 @@ mod driver;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod incoming;
+mod listeners;
 pub(crate) mod mailbox;
 pub(crate) mod outgoing;
 mod pending;
@@ -42,6 +43,7 @@ mod tampered;
 pub(crate) mod turn;
 pub(crate) mod watched;
 
+use listeners::{Listener, Listeners};
 use mailbox::{Arrival, Notice};
 use outgoing::OutLink;
 use turn::Turn;
@@ -70,7 +72,7 @@ pub(crate) struct Node {
     arrivals: mpsc::UnboundedSender<Arrival>,
     /// What polls the drivers of outgoing links; without one they are tasks.
     turn: Option<Arc<Turn>>,
-    events: Mutex<Option<Listening>>,
+    listeners: Mutex<Listeners>,
     watches: Mutex<Watches>,
 }
 
@@ -84,32 +86,13 @@ struct Requests {
 enum Waiting {
     Answer(oneshot::Sender<Result<Answer, Refusal>>),
     Link(Arc<OutLink>),
+    Events(Listener, oneshot::Sender<Result<Answer, Refusal>>),
 }
 
 #[derive(Default)]
 struct Links {
     by_address: HashMap<RawAddress, Arc<OutLink>>,
     by_id: HashMap<LinkId, Arc<OutLink>>,
-}
-
-/// Events that may wait for a listener; then it misses some, and is told how many.
-const EVENTS: usize = 1 << 16;
-
-struct Listening {
-    sender: mpsc::Sender<Event>,
-    missed: u64,
-}
-
-impl Listening {
-    fn tell(&mut self, event: Event) {
-        if self.missed > 0 && self.sender.try_send(Event::Missed(self.missed)).is_ok() {
-            self.missed = 0;
-        }
-        // A listener that has gone misses nothing that it wants.
-        if self.missed > 0 || self.sender.try_send(event).is_err() {
-            self.missed += 1;
-        }
-    }
 }
 
 /// Every node of this process: an address that arrives in a message finds its way through here. A test process may
@@ -137,7 +120,7 @@ impl Node {
             links: Mutex::default(),
             arrivals,
             turn,
-            events: Mutex::default(),
+            listeners: Mutex::default(),
             watches: Mutex::default(),
             identity,
         });
@@ -207,8 +190,10 @@ impl Node {
             let number = requests.last;
             if requests.closed {
                 drop(requests);
-                if let Waiting::Link(link) = waiting {
-                    link.gone(Unreachable::ShuttingDown);
+                match waiting {
+                    Waiting::Link(link) => link.gone(Unreachable::ShuttingDown),
+                    Waiting::Events(..) => lock(&self.listeners).answered(None),
+                    Waiting::Answer(_) => {}
                 }
                 return number;
             }
@@ -295,8 +280,9 @@ impl Node {
             }
             ToPeer::Stop => self.arrive(Arrival::Stop),
             ToPeer::Event(event) => {
-                if let Some(listening) = &mut *lock(&self.events) {
-                    listening.tell(*event);
+                let mut listeners = lock(&self.listeners);
+                if !listeners.tell(&event) {
+                    self.nobody_listens();
                 }
             }
             ToPeer::Faults(injector) => self.take_faults(*injector),
@@ -324,7 +310,8 @@ impl Node {
     }
 
     fn answered(&self, number: u64, answer: Result<Answer, Refusal>) {
-        match lock(&self.requests).waiting.remove(&number) {
+        let waiting = lock(&self.requests).waiting.remove(&number);
+        match waiting {
             Some(Waiting::Answer(waiter)) => {
                 // Whoever asked may have gone.
                 let _ = waiter.send(answer);
@@ -343,6 +330,12 @@ impl Node {
                     self.forget(&out);
                 }
             },
+            Some(Waiting::Events(listener, waiter)) => {
+                let listener = matches!(answer, Ok(Answer::Done)).then_some(listener);
+                lock(&self.listeners).answered(listener);
+                // Whoever asked may have gone; the next event finds that out.
+                let _ = waiter.send(answer);
+            }
             None => {}
         }
     }
@@ -353,11 +346,29 @@ impl Node {
         let _ = self.arrivals.send(arrival);
     }
 
-    /// Sends every event of the system into a channel from now on.
-    pub(crate) fn listen(&self) -> mpsc::Receiver<Event> {
-        let (sender, receiver) = mpsc::channel(EVENTS);
-        *lock(&self.events) = Some(Listening { sender, missed: 0 });
-        receiver
+    /// Everything that happens in the system from the supervisor's answer on, and the number under which that ends.
+    pub(crate) async fn listen(&self) -> Result<(u64, mpsc::Receiver<Event>), Refusal> {
+        let (listener, number, events) = lock(&self.listeners).ask();
+        let (waiter, answer) = oneshot::channel();
+        self.ask_supervisor(Request::Events, Waiting::Events(listener, waiter));
+        match answer.await {
+            Ok(Ok(_)) => Ok((number, events)),
+            Ok(Err(refusal)) => Err(refusal),
+            Err(_) => Err(Refusal::System(SystemError::ShuttingDown)),
+        }
+    }
+
+    /// The listener of this number does not listen any more.
+    pub(crate) fn end_listening(&self, number: u64) {
+        let mut listeners = lock(&self.listeners);
+        if !listeners.remove(number) {
+            self.nobody_listens();
+        }
+    }
+
+    /// To be said while the listeners are locked, so that it does not overtake the question of a new one.
+    fn nobody_listens(&self) {
+        drop(self.request_numbered(Request::EndEvents));
     }
 
     /// A place for the members of a group that is about to be watched, and the watch's number.
@@ -405,6 +416,7 @@ impl Node {
             std::mem::take(&mut requests.waiting)
         };
         drop(waiting);
+        lock(&self.listeners).close();
         lock(&self.watches).close();
         for link in self.all_links() {
             link.gone(Unreachable::ShuttingDown);

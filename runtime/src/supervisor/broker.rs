@@ -26,13 +26,13 @@ const JOIN_AGAIN: Duration = Duration::from_millis(100);
 pub(super) struct Link {
     pub(super) sender_actor: ActorId,
     pub(super) sender_incarnation: Incarnation,
-    sender_name: String,
+    pub(super) sender_name: String,
     /// `None` once it has died.
     sender: Option<PeerId>,
     sender_slot: u32,
     /// Outlives its sender: what that had accepted is read from it.
     sender_row: OutgoingRow,
-    receiver_actor: ActorId,
+    pub(super) receiver_actor: ActorId,
     /// The incarnation that it is joined to now.
     receiver: Option<(PeerId, u32)>,
     pub(super) receiver_row: Option<IncomingRow>,
@@ -174,7 +174,7 @@ impl Supervisor {
     /// Makes a socketpair and passes its ends to sender and receiver, if the receiver is there.
     fn join(&mut self, id: LinkId) {
         let Some(link) = self.links.get(&id) else { return };
-        let resume_after = link.resume_after;
+        let (resume_after, sender_actor) = (link.resume_after, link.sender_actor);
         let (Some(sender), Some(receiver)) = (link.sender, self.receiver_of(link.receiver_actor)) else {
             return;
         };
@@ -192,6 +192,7 @@ impl Supervisor {
             return;
         };
         row.prepare(resume_after);
+        row.set_sender(sender_actor);
         peer.incoming.insert(id);
         if let Some(link) = self.links.get_mut(&id) {
             link.receiver = Some((receiver, slot));
@@ -468,7 +469,7 @@ impl Supervisor {
 
 impl Link {
     /// What the recorders of both ends say now.
-    fn ledger(&self) -> Ledger {
+    pub(super) fn ledger(&self) -> Ledger {
         // The receiver first: what it has processed was accepted before.
         let now = self.receiver_row.as_ref().and_then(|row| row.read().ok());
         let sender = self.sender_row.read().ok();

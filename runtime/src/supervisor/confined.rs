@@ -46,8 +46,9 @@ fn refusal(request: &Request, own: impl Fn(ActorId) -> bool) -> Option<Refusal> 
         {
             Some(Refusal::System(SystemError::NotAllowed))
         }
-        // What others say as they die.
-        Request::Events => Some(Refusal::System(SystemError::NotAllowed)),
+        Request::Stack { actor } if !own(*actor) => Some(Refusal::System(SystemError::NotAllowed)),
+        // What others say as they die, and what they are told.
+        Request::Events | Request::Recent => Some(Refusal::System(SystemError::NotAllowed)),
         _ => None,
     }
 }
@@ -87,13 +88,14 @@ mod tests {
                 Request::Stop { address: address(actor) },
                 Request::Kill { address: address(actor) },
                 Request::FateLink { address: address(actor) },
+                Request::Stack { actor: ActorId(actor) },
             ] {
                 assert_eq!(refusal(&request, own).is_some(), refused, "{request:?}");
             }
         }
         let path = "shop".to_owned();
         let act = crate::wire::control::Administration::Terminate;
-        for request in [Request::Administer { path, act }, Request::Events] {
+        for request in [Request::Administer { path, act }, Request::Events, Request::Recent] {
             assert!(refusal(&request, own).is_some(), "{request:?}");
         }
         for request in [Request::Link { address: address(6) }, Request::List] {

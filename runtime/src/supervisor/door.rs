@@ -3,6 +3,7 @@
 //! They have neither a process of ours nor code: what is refused to them is starting actors and ending the system.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,6 +81,25 @@ impl Supervisor {
         };
         let peer = self.add_outside(actor, control, Arc::new(page));
         self.say_with(peer, &ToPeer::Start(Box::new(ticket)), vec![descriptor])
+    }
+}
+
+/// Parts of this process that attach as a program does, because the program itself cannot ask: it blocks its thread.
+pub(super) async fn admit_from_within(
+    mut attaching: mpsc::UnboundedReceiver<OwnedFd>,
+    happenings: mpsc::Sender<Happening>,
+) {
+    while let Some(control) = attaching.recv().await {
+        let attached = match ControlStream::new(control) {
+            Ok(control) => happenings.send(Happening::Attached(control)).await,
+            Err(error) => {
+                tracing::warn!(%error, "a part of this process did not attach");
+                continue;
+            }
+        };
+        if attached.is_err() {
+            return;
+        }
     }
 }
 

@@ -56,6 +56,9 @@ impl Supervisor {
         let (stdout, their_stdout) = descriptors::pipe_pair()?;
         let (stderr, their_stderr) = descriptors::pipe_pair()?;
         let (page, page_descriptor) = Recorder::create()?;
+        if self.launch.keeps {
+            page.keep_messages();
+        }
         let sink = match options.output {
             Output::Labelled => Sink::Labelled,
             Output::Plain => Sink::Plain,
@@ -247,6 +250,8 @@ impl Supervisor {
             self.orphans.look(Death { life, arg0, pid, at: orphans::now() });
         }
         let in_hand = self.in_hand_of(id);
+        self.keep_messages_of(id);
+        self.answer_askers(id, None);
         let mut report = self.report_of(actor, pid, seen);
         *report =
             CrashReport { incarnation, panic, in_hand, stderr, stack, usage, uptime, injected, ..*report };
@@ -264,7 +269,9 @@ impl Supervisor {
     }
 
     fn over_at_last(&self) -> bool {
-        self.shutting_down && !self.peers.contains_key(&self.program) && self.peers.is_empty()
+        // Programs from outside may stay for longer: their links end with the system.
+        let mut children = self.peers.values().filter(|peer| peer.is_child());
+        self.shutting_down && !self.peers.contains_key(&self.program) && children.next().is_none()
     }
 
     /// An actor has no process any more: what becomes of it is the tree's decision.

@@ -14,7 +14,7 @@
 //! - [`directory`]: names and process groups; [`names`], [`waiters`] and [`process_groups`] keep the books.
 //! - [`requests`]: answers. [`confined`]: what sandboxed actors may ask. [`door`]: programs that attach from outside.
 //! - [`faults`]: the fault plan, if there is one. [`hang`]: whether an actor hangs. [`last_look`]: its stack, before it is
-//!   killed for it.
+//!   killed for it, or because somebody asks. [`recent`]: what happened last, for tests that fail.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ffi::OsString;
@@ -53,6 +53,7 @@ mod lifecycle;
 mod names;
 mod peer;
 mod process_groups;
+mod recent;
 mod registry;
 mod requests;
 mod strategy;
@@ -71,7 +72,7 @@ use tree::Tree;
 use waiters::Waiters;
 
 /// How children of this program are started.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Launch {
     /// After the executable's name.
     pub(crate) arguments: Vec<OsString>,
@@ -79,6 +80,8 @@ pub(crate) struct Launch {
     pub(crate) heading: bool,
     /// Whether Ctrl-C and SIGTERM end the system; not in tests, where they end the tests.
     pub(crate) signals: bool,
+    /// Whether what happens is kept for the output of a test that fails.
+    pub(crate) keeps: bool,
 }
 
 /// What a supervisor begins with.
@@ -87,6 +90,8 @@ pub(crate) struct Begin {
     pub(crate) launch: Launch,
     pub(crate) program: OwnedFd,
     pub(crate) program_page: Recorder,
+    /// Programs that attach from within this process come out here, each with its end of a control link.
+    pub(crate) attaching: mpsc::UnboundedReceiver<OwnedFd>,
 }
 
 /// How a supervisor ended.
@@ -175,6 +180,7 @@ struct Supervisor {
     /// Of exits about which the tree has not decided yet.
     reports: HashMap<ActorId, Box<CrashReport>>,
     faults: Faults,
+    kept: Option<recent::Kept>,
     shutting_down: bool,
     over: bool,
     end: End,
@@ -259,6 +265,7 @@ impl Supervisor {
         programs: mpsc::Sender<Happening>,
         spawned: mpsc::UnboundedSender<Happening>,
     ) -> std::io::Result<Self> {
+        let kept = recent::Kept::begin(begin.launch.keeps);
         let mut supervisor = Supervisor {
             system: begin.system,
             launch: begin.launch,
@@ -285,6 +292,7 @@ impl Supervisor {
             decisions: decisions::Decisions::default(),
             reports: HashMap::new(),
             faults: Faults::default(),
+            kept,
             shutting_down: false,
             over: false,
             end: End::default(),
@@ -293,6 +301,7 @@ impl Supervisor {
             spawned,
         };
         supervisor.program = supervisor.add_program(begin.program, Arc::new(begin.program_page))?;
+        tokio::spawn(door::admit_from_within(begin.attaching, supervisor.happenings.clone()));
         Ok(supervisor)
     }
 

@@ -10,7 +10,7 @@ use rustix::process::Pid;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::last_look::LastLook;
+use super::last_look::{Askers, LastLook};
 use super::{Happening, KILL, Supervisor};
 use crate::fault::{self, Call, Injection};
 use crate::process::capture::Captured;
@@ -50,6 +50,8 @@ pub(super) struct Peer {
     pub(super) declined: Option<String>,
     pub(super) unconfined: Option<String>,
     pub(super) last_look: LastLook,
+    /// Who wants to see its stack.
+    pub(super) askers: Askers,
     /// The last fault of the plan that ends or hangs a process, injected into this one.
     pub(super) injected: Option<Box<Injection>>,
 }
@@ -308,6 +310,7 @@ impl Supervisor {
             injected: None,
             unconfined: None,
             last_look: LastLook::default(),
+            askers: Askers::default(),
         };
         // The hello of a child goes out with its ticket; the program's now.
         if actor == ActorId::PROGRAM {

@@ -196,6 +196,12 @@ impl Supervisor {
                 }
                 self.answer(peer, number, Ok(Answer::Done));
             }
+            Request::EndEvents => {
+                self.listeners.retain(|listener| *listener != peer);
+                self.answer(peer, number, Ok(Answer::Done));
+            }
+            Request::Stack { actor } => self.ask_for_stack(peer, number, actor),
+            Request::Recent => self.answer_recent(peer, number),
             Request::Inject(plan) => self.inject(peer, number, &plan),
             Request::Injections => self.answer_injections(peer, number),
             Request::Shutdown => self.shut_down(Some((peer, number))),
@@ -253,7 +259,8 @@ impl Supervisor {
     }
 
     /// Every listener gets every event, in order, unless it is too slow: then it misses some.
-    pub(super) fn tell_listeners(&self, event: &Event) {
+    pub(super) fn tell_listeners(&mut self, event: &Event) {
+        self.keep_event(event);
         for &listener in &self.listeners {
             if self.peers.get(&listener).is_some_and(|peer| peer.mouth.takes_events()) {
                 self.say(listener, &ToPeer::Event(Box::new(event.clone())));

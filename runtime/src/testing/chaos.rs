@@ -73,7 +73,7 @@ impl Chaos {
     }
 
     /// Torments the system, then waits until everything is back, ten seconds at most, and until everything is settled, two
-    /// seconds at most. It takes the place of an earlier [`System::events`] of this program.
+    /// seconds at most.
     ///
     /// A topology that goes on sending is never settled: stop what sends, then put the ledger of that moment into the
     /// verdict, `verdict.ledger = sys.balance(limit).await?`.
@@ -167,20 +167,7 @@ impl fmt::Display for ChaosVerdict {
             "back after    median {:.1} ms, worst {:.1} ms",
             self.back_median_ms, self.back_worst_ms
         )?;
-        writeln!(
-            f,
-            "messages      {} accepted = {} processed + {} dead letters + {} in doubt + {} died with their sender{}",
-            ledger.accepted,
-            ledger.processed,
-            ledger.dead_lettered,
-            ledger.in_doubt,
-            ledger.died_with_sender,
-            if ledger.is_balanced() {
-                String::new()
-            } else {
-                format!(" + {} UNACCOUNTED FOR", ledger.waiting())
-            }
-        )?;
+        writeln!(f, "messages      {ledger}")?;
         writeln!(f, "dead letters  {dead_letters} told")?;
         for (what, names) in [("not back", &self.not_back), ("given up", &self.given_up)] {
             if !names.is_empty() {

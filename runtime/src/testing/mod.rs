@@ -10,6 +10,9 @@
 mod chaos;
 pub mod history;
 mod limit;
+mod run;
+mod state;
 
 pub use chaos::{Chaos, ChaosVerdict};
-pub(crate) use limit::{limit, state_of, watch};
+pub use run::{Test, test};
+pub use state::state_of;

@@ -23,6 +23,7 @@ use crate::ledger::Ledger;
 use crate::process::child::Limits;
 use crate::process::code_reference::{CodeReference, Image};
 use crate::profile::{Confinement, Profile};
+use crate::recent::Recent;
 use crate::report::{CrashReport, Panic};
 use crate::spec::{Backoff, Options, Restart, Window};
 
@@ -165,6 +166,12 @@ pub enum Request {
     Inject(Box<Plan>),
     /// What has been injected.
     Injections,
+    /// Send me no more events.
+    EndEvents,
+    /// What this actor's thread is doing now.
+    Stack { actor: ActorId },
+    /// The last events and messages, and what every process has in hand.
+    Recent,
 }
 
 /// What is done about one node of the supervision tree.
@@ -285,7 +292,8 @@ pub enum ToPeer {
     Stop,
     /// Something happened in the system.
     Event(Box<Event>),
-    /// You hang and are about to be killed: say what your thread is doing. Heard by the control thread.
+    /// Say what your thread is doing: you hang and are about to be killed, or somebody wants to know. Heard by the control
+    /// thread.
     DumpStack,
     /// These faults concern you, and none of an earlier plan.
     Faults(Box<Injector>),
@@ -342,6 +350,10 @@ pub enum Answer {
     Spec(Box<SpecInfo>),
     /// What has been injected, oldest first.
     Injections(Vec<Injection>),
+    /// A line for each function, innermost first; `None` if it could not be seen.
+    Stack(Option<String>),
+    /// What was last.
+    Recent(Box<Recent>),
 }
 
 /// Why there is no answer.

@@ -20,7 +20,10 @@
 //! **Scribbled on.** A process that dies of a stray pointer may have written anything here. Each cell that matters
 //! is a `seal`: 50 bits of value and 14 of checksum over the value, the row and the cell's role. What was stored
 //! by accident passes once in 16384 times, and then has to agree with the other cells.
+//!
+//! In tests the process also notes its last messages one by one: [`messages`].
 
+mod messages;
 mod page;
 mod rows;
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
+use super::messages;
 use crate::fault::{self, Call};
 
 /// The size of the file. Only what is touched takes memory, 4 KiB (64 rows) at a time.
@@ -16,6 +17,8 @@ const BYTES: usize = 1 << 20;
 /// Eight cells fill a cache line, so no two links ever wait for each other's.
 pub(super) const CELLS: usize = 8;
 const ROWS: usize = BYTES / size_of::<Cells>();
+/// The first of the rows at the end, in which messages are noted; the others but the first are for link ends.
+const NOTES: usize = ROWS - messages::KEPT;
 /// One row.
 pub(crate) type Cells = [AtomicU64; CELLS];
 /// With it nobody can shorten the file, which would end whoever reads the lost part with SIGBUS.
@@ -25,14 +28,20 @@ const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlag
 const MAGIC: usize = 0;
 const PROGRESS: usize = 1;
 const PARKED: usize = 2;
+/// 1 if messages are to be noted.
+const KEEPS_MESSAGES: usize = 3;
+/// How many have been noted.
+const NOTED: usize = 4;
 /// Names this layout; another one gets another number.
-const LAYOUT: u64 = 0x5741_5445_5254_0001;
+const LAYOUT: u64 = 0x5741_5445_5254_0002;
 
 /// The shared page of one process.
 ///
 /// Everything in it is an atomic: it changes while it is read, and nothing in it is to be believed unchecked.
 pub struct Recorder {
     rows: NonNull<[Cells; ROWS]>,
+    /// As it was when the page was opened: the process looks at it for every message.
+    pub(super) keeps_messages: bool,
 }
 
 // SAFETY: it owns a mapping that belongs to no thread, and gives access to it through atomics only.
@@ -42,8 +51,8 @@ unsafe impl Sync for Recorder {}
 
 impl Recorder {
     /// How many rows there are for link ends; slots are counted from 0.
-    #[allow(clippy::cast_possible_truncation)] // 16383.
-    pub const SLOTS: u32 = (ROWS - 1) as u32;
+    #[allow(clippy::cast_possible_truncation)] // 15871.
+    pub const SLOTS: u32 = (NOTES - 1) as u32;
 
     /// A new page, and the descriptor by which its process opens it.
     ///
@@ -78,10 +87,11 @@ impl Recorder {
         if usize::try_from(rustix::fs::fstat(&file)?.st_size) != Ok(BYTES) {
             return Err(not_a_recorder("the recorder is of another size: it was made by another build"));
         }
-        let recorder = Self::map(&file)?;
+        let mut recorder = Self::map(&file)?;
         if recorder.cell(MAGIC).load(Ordering::Acquire) != LAYOUT {
             return Err(not_a_recorder("the recorder has another layout: it was made by another build"));
         }
+        recorder.keeps_messages = recorder.cell(KEEPS_MESSAGES).load(Ordering::Acquire) == 1;
         Ok(recorder)
     }
 
@@ -90,7 +100,7 @@ impl Recorder {
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory that exists.
         let start = unsafe { rustix::mm::mmap(ptr::null_mut(), BYTES, access, MapFlags::SHARED, file, 0)? };
         NonNull::new(start.cast())
-            .map(|rows| Recorder { rows })
+            .map(|rows| Recorder { rows, keeps_messages: false })
             .ok_or_else(|| io::ErrorKind::OutOfMemory.into())
     }
 
@@ -103,6 +113,20 @@ impl Recorder {
     /// The row of a slot, which is below [`Recorder::SLOTS`].
     pub(crate) fn row(&self, slot: u32) -> &Cells {
         &self.rows()[slot as usize + 1] // Row 0 is about the process.
+    }
+
+    /// One of the rows in which messages are noted: below [`messages::KEPT`].
+    pub(super) fn note(&self, nth: usize) -> &Cells {
+        &self.rows()[NOTES + nth]
+    }
+
+    pub(super) fn noted_cell(&self) -> &AtomicU64 {
+        self.cell(NOTED)
+    }
+
+    /// Lets the process that will open this page note its messages.
+    pub(crate) fn keep_messages(&self) {
+        self.cell(KEEPS_MESSAGES).store(1, Ordering::Release);
     }
 
     /// A cell of the row about the process.

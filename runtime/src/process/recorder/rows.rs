@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use thiserror::Error;
 
 use super::page::{CELLS, Recorder};
-use crate::wire::ids::{MessageKey, Sequence};
+use crate::wire::ids::{ActorId, MessageKey, Sequence};
 
 /// A cell's place in its row.
 type Column = usize;
@@ -125,6 +125,8 @@ const KEY_CHECK: Column = 3;
 const PROCESSED: Column = 4;
 const SKIPPED: Column = 5;
 const RESUMED_AFTER: Column = 6;
+/// Who sends, for the notes of tests; without a checksum.
+const SENDER: Column = 7;
 
 /// How far the next message may be ahead of the last one that was settled: those between were settled by the sender,
 /// and there are never more of them than a sender's credit, which is far below a million.
@@ -157,9 +159,22 @@ impl IncomingRow {
         self.settle(resume_after, 0, 0);
     }
 
+    /// Says who sends on this link. For the supervisor, too.
+    pub fn set_sender(&self, sender: ActorId) {
+        self.0.store_raw(SENDER, sender.0);
+    }
+
+    fn note_begin(&self, sequence: Sequence, key: MessageKey) {
+        let sender = ActorId(self.0.cell(SENDER).load(Ordering::Relaxed));
+        self.0.page.note_begin(sender, sequence, key);
+    }
+
     /// Takes a message in hand, before its body is decoded: the decoder may be what it kills.
     pub fn start(&self, sequence: Sequence, key: MessageKey) {
         let row = &self.0;
+        if row.page.keeps_messages {
+            self.note_begin(sequence, key);
+        }
         row.store_raw(KEY, key.0);
         row.store_raw(KEY_CHECK, key_check(row.slot, sequence.0, key.0));
         row.store(STARTED, sequence.0);
@@ -170,10 +185,20 @@ impl IncomingRow {
         let processed = self.0.value(PROCESSED).wrapping_add(1);
         self.0.store(PROCESSED, processed);
         self.settle(sequence, processed, self.0.value(SKIPPED));
+        if self.0.page.keeps_messages {
+            self.0.page.note_end(false);
+        }
     }
 
     /// Settles a message that is never started, as one that has expired or is refused.
     pub fn skip(&self, sequence: Sequence) {
+        if self.0.page.keeps_messages {
+            if self.0.value(STARTED) < sequence.0 {
+                // It was not even taken in hand.
+                self.note_begin(sequence, MessageKey(0));
+            }
+            self.0.page.note_end(true);
+        }
         let skipped = self.0.value(SKIPPED).wrapping_add(1);
         self.0.store(SKIPPED, skipped);
         self.settle(sequence, self.0.value(PROCESSED), skipped);
