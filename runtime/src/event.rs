@@ -10,7 +10,7 @@ use crate::Message;
 use crate::actor::Actor;
 use crate::address::{Address, IntoRaw};
 use crate::error::{Error, Result};
-use crate::fault::Injection;
+use crate::fault::{self, Injection};
 use crate::message::Protocol;
 use crate::node::Node;
 use crate::profile::Confinement;
@@ -112,7 +112,7 @@ impl std::fmt::Display for Event {
 /// Up to 65,536 wait here for whoever is slow; what is more is dropped, and an [`Event::Missed`] says how many. Once it is
 /// dropped, nothing is kept for it or sent because of it.
 pub struct Events {
-    receiver: mpsc::Receiver<Event>,
+    receiver: mpsc::Receiver<(u64, Event)>,
     number: u64,
     node: Weak<Node>,
 }
@@ -125,18 +125,27 @@ impl Events {
 
     /// The next one; `None` once the system is gone.
     pub async fn next(&mut self) -> Option<Event> {
+        self.next_timed().await.map(|(_, event)| event)
+    }
+
+    /// The same, and when it was, in nanoseconds of the machine's monotonic clock.
+    pub(crate) async fn next_timed(&mut self) -> Option<(u64, Event)> {
         self.receiver.recv().await
+    }
+
+    /// The next one, if it is here.
+    pub(crate) fn try_next_timed(&mut self) -> Option<(u64, Event)> {
+        self.receiver.try_recv().ok()
     }
 
     /// Waits until this incarnation of an actor is ready, and returns its process.
     ///
     /// # Errors
     /// When the system is gone before.
-    pub async fn started(&mut self, actor: &impl IntoRaw, incarnation: u32) -> Result<u32> {
-        let wanted = actor.actor();
+    pub async fn started(&mut self, wanted: &(impl Whom + ?Sized), incarnation: u32) -> Result<u32> {
         self.wait_for(|event| match event {
-            Event::Started { actor, incarnation: this, pid, .. } => {
-                (actor == wanted && this.0 == incarnation).then_some(pid)
+            Event::Started { actor, name, incarnation: this, pid, .. } => {
+                (wanted.is(actor, &name) && this.0 == incarnation).then_some(pid)
             }
             _ => None,
         })
@@ -147,10 +156,9 @@ impl Events {
     ///
     /// # Errors
     /// When the system is gone before.
-    pub async fn exited(&mut self, actor: &impl IntoRaw) -> Result<Box<CrashReport>> {
-        let wanted = actor.actor();
+    pub async fn exited(&mut self, wanted: &(impl Whom + ?Sized)) -> Result<Box<CrashReport>> {
         self.wait_for(|event| match event {
-            Event::Exited(report) if report.actor == wanted => Some(report),
+            Event::Exited(report) if wanted.is(report.actor, &report.name) => Some(report),
             _ => None,
         })
         .await
@@ -167,6 +175,30 @@ impl Events {
             }
         }
         Err(Error::new("the system ended before the event came"))
+    }
+}
+
+/// Whose events are waited for: an address, an [`ActorId`], or a name in which `*` stands for any characters.
+pub trait Whom {
+    /// Whether it is this one.
+    fn is(&self, actor: ActorId, name: &str) -> bool;
+}
+
+impl<A: IntoRaw> Whom for A {
+    fn is(&self, actor: ActorId, _: &str) -> bool {
+        self.actor() == actor
+    }
+}
+
+impl Whom for ActorId {
+    fn is(&self, actor: ActorId, _: &str) -> bool {
+        *self == actor
+    }
+}
+
+impl Whom for str {
+    fn is(&self, _: ActorId, name: &str) -> bool {
+        fault::matches(self, name)
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::System;
 use crate::error::Result;
 use crate::fault;
-use crate::node::mailbox::{Mailbox, Next};
+use crate::node::mailbox::{Mailbox, Next, Notice};
 use crate::node::turn::Turn;
 use crate::node::{Identity, Node};
 use crate::process::recorder::Recorder;
@@ -81,7 +81,7 @@ where
         tokio::spawn(listen(Arc::clone(&node), control, Listener::new(Role::Supervisor, system)));
         let stop = Arc::new(Notify::new());
         let mailbox = Mailbox::new(Arc::clone(&node), arriving, false);
-        tokio::spawn(take_answers(mailbox, Arc::clone(&stop)));
+        tokio::spawn(take_answers(Arc::clone(&node), mailbox, Arc::clone(&stop)));
         let result = tokio::select! {
             biased;
             () = stop.notified() => None,
@@ -157,7 +157,7 @@ async fn introduce(control: ControlStream) -> std::result::Result<Arc<Node>, Att
     let node = Node::new(identity, None, control.writer()?, Arc::new(Recorder::open(page)?), arrivals, None);
     tokio::spawn(listen(Arc::clone(&node), control, listener));
     let mailbox = Mailbox::new(Arc::clone(&node), arriving, false);
-    tokio::spawn(take_answers(mailbox, Arc::default()));
+    tokio::spawn(take_answers(Arc::clone(&node), mailbox, Arc::default()));
     Ok(node)
 }
 
@@ -195,12 +195,14 @@ async fn listen(node: Arc<Node>, control: ControlStream, mut listener: Listener)
     node.close();
 }
 
-/// The program is no actor, but others may answer its asks: serves the links that carry such answers.
-async fn take_answers(mut mailbox: Mailbox, stop: Arc<Notify>) {
+/// The program is no actor, but others may answer its asks, and it may monitor them: serves the links that carry such
+/// answers, and takes its `Down`s in behind them.
+async fn take_answers(node: Arc<Node>, mut mailbox: Mailbox, stop: Arc<Notify>) {
     loop {
         match poll_fn(|cx| mailbox.poll_next(cx)).await {
             // The mailbox takes answers in by itself, and nothing else may be sent to a program.
             Next::Link(place) => mailbox.refuse(place, &FrameError::Unexpected(Kind::Tell).into()),
+            Next::Notice(Notice::Down(down)) => node.told_down(down),
             Next::Notice(_) => {}
             Next::Stop => {
                 stop.notify_one();

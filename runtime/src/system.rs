@@ -20,6 +20,7 @@ use crate::host;
 use crate::ledger::Ledger;
 use crate::logging;
 use crate::message::Protocol;
+use crate::monitor::Monitor;
 use crate::node::Node;
 use crate::process::code_reference::{CodeReference, Entry};
 use crate::process::{child, descriptors, survivor};
@@ -172,6 +173,23 @@ impl System {
     /// [`SystemError::Unreachable`] if it has ended.
     pub async fn kill(&self, actor: &impl IntoRaw) -> Result<(), SystemError> {
         self.done(Request::Kill { address: actor.raw() }).await
+    }
+
+    /// Tells when this life of an actor ends, behind everything that it had sent to this program; at once if it has ended
+    /// already. For a program or a test: an actor has [`Context::monitor`](crate::Context::monitor).
+    ///
+    /// ```no_run
+    /// # async fn f(sys: watertight::System, worker: &impl watertight::address::IntoRaw) -> watertight::Result<()> {
+    /// let monitor = sys.monitor(worker).await?;
+    /// sys.kill(worker).await?;
+    /// assert_eq!(monitor.down().await?.exit, watertight::Exit::Killed);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`SystemError::Unreachable`] when the address leads nowhere.
+    pub async fn monitor(&self, actor: &impl IntoRaw) -> Result<Monitor, SystemError> {
+        Monitor::begin(&self.node, actor).await
     }
 
     /// What is known of one actor.

@@ -57,7 +57,7 @@ pub fn requests(address: Option<&[u8]>) -> Frames {
         ("fate-unlink", Request::FateUnlink { address }),
         ("own-child", Request::OwnChild { name: name(), protocol: 7 }),
         ("end-events", Request::EndEvents),
-        ("stack", Request::Stack { actor: address.actor }),
+        ("see-stack", Request::Stack { actor: address.actor }),
         ("recent", Request::Recent),
     ];
     let numbered = (1..).zip(questions);

@@ -22,13 +22,13 @@ pub(super) struct Listeners {
 /// One of them, from the side that tells it.
 pub(super) struct Listener {
     number: u64,
-    sender: mpsc::Sender<Event>,
+    sender: mpsc::Sender<(u64, Event)>,
     missed: u64,
 }
 
 impl Listeners {
     /// A listener that is to be added as soon as the supervisor has answered, its number, and where its events come out.
-    pub(super) fn ask(&mut self) -> (Listener, u64, mpsc::Receiver<Event>) {
+    pub(super) fn ask(&mut self) -> (Listener, u64, mpsc::Receiver<(u64, Event)>) {
         let (sender, receiver) = mpsc::channel(EVENTS);
         self.asked += 1;
         self.last += 1;
@@ -42,8 +42,8 @@ impl Listeners {
     }
 
     /// Tells everybody. `false` when nobody is left to tell.
-    pub(super) fn tell(&mut self, event: &Event) -> bool {
-        self.open.retain_mut(|listener| listener.tell(event));
+    pub(super) fn tell(&mut self, at: u64, event: &Event) -> bool {
+        self.open.retain_mut(|listener| listener.tell(at, event));
         !self.is_empty()
     }
 
@@ -65,14 +65,14 @@ impl Listeners {
 
 impl Listener {
     /// `false` when nobody listens at its other end.
-    fn tell(&mut self, event: &Event) -> bool {
+    fn tell(&mut self, at: u64, event: &Event) -> bool {
         if self.sender.is_closed() {
             return false;
         }
-        if self.missed > 0 && self.sender.try_send(Event::Missed(self.missed)).is_ok() {
+        if self.missed > 0 && self.sender.try_send((at, Event::Missed(self.missed))).is_ok() {
             self.missed = 0;
         }
-        if self.missed > 0 || self.sender.try_send(event.clone()).is_err() {
+        if self.missed > 0 || self.sender.try_send((at, event.clone())).is_err() {
             self.missed += 1;
         }
         true
@@ -88,29 +88,33 @@ mod tests {
         Event::Missed(count)
     }
 
+    fn next(hears: &mut mpsc::Receiver<(u64, Event)>) -> Event {
+        hears.try_recv().unwrap().1
+    }
+
     #[test]
     fn each_hears_everything_from_its_own_beginning_and_whoever_has_gone_is_forgotten() {
         let mut all = Listeners::default();
         let (first, one, mut hears_first) = all.ask();
         all.answered(Some(first));
-        assert!(all.tell(&event(1)));
+        assert!(all.tell(0, &event(1)));
         let (second, two, mut hears_second) = all.ask();
         // Not answered yet: what comes now was before.
-        assert!(all.tell(&event(2)));
+        assert!(all.tell(0, &event(2)));
         all.answered(Some(second));
-        assert!(all.tell(&event(3)));
-        assert_eq!([1, 2, 3].map(|_| hears_first.try_recv().unwrap()), [1, 2, 3].map(event));
-        assert_eq!(hears_second.try_recv().unwrap(), event(3));
+        assert!(all.tell(0, &event(3)));
+        assert_eq!([1, 2, 3].map(|_| next(&mut hears_first)), [1, 2, 3].map(event));
+        assert_eq!(next(&mut hears_second), event(3));
         assert!(all.remove(one) && !all.remove(two));
         let (third, _, hears_third) = all.ask();
-        assert!(all.tell(&event(4)), "somebody is about to listen");
+        assert!(all.tell(0, &event(4)), "somebody is about to listen");
         all.answered(Some(third));
         drop(hears_third);
-        assert!(!all.tell(&event(5)));
+        assert!(!all.tell(0, &event(5)));
         // One that was refused.
         let _ = all.ask();
         all.answered(None);
-        assert!(!all.tell(&event(6)));
+        assert!(!all.tell(0, &event(6)));
     }
 
     #[test]
@@ -121,13 +125,13 @@ mod tests {
         all.answered(Some(slow));
         all.answered(Some(quick));
         for n in 0..EVENTS as u64 + 7 {
-            all.tell(&event(n));
-            assert_eq!(hears_quick.try_recv().unwrap(), event(n));
+            all.tell(0, &event(n));
+            assert_eq!(next(&mut hears_quick), event(n));
         }
         for n in 0..EVENTS as u64 {
-            assert_eq!(hears_slow.try_recv().unwrap(), event(n));
+            assert_eq!(next(&mut hears_slow), event(n));
         }
-        all.tell(&event(99));
-        assert_eq!([hears_slow.try_recv().unwrap(), hears_slow.try_recv().unwrap()], [event(7), event(99)]);
+        all.tell(0, &event(99));
+        assert_eq!([next(&mut hears_slow), next(&mut hears_slow)], [event(7), event(99)]);
     }
 }

@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{SystemError, Unreachable};
-use crate::event::Event;
+use crate::event::{Down, Event};
 use crate::fault::here::{Tell, Who};
 use crate::fault::{self, Injector};
 use crate::process::recorder::Recorder;
@@ -74,6 +74,8 @@ pub(crate) struct Node {
     turn: Option<Arc<Turn>>,
     listeners: Mutex<Listeners>,
     watches: Mutex<Watches>,
+    /// Of the program itself, by their numbers: an actor's `Down`s are messages.
+    monitors: Mutex<HashMap<u64, oneshot::Sender<Down>>>,
 }
 
 #[derive(Default)]
@@ -122,6 +124,7 @@ impl Node {
             turn,
             listeners: Mutex::default(),
             watches: Mutex::default(),
+            monitors: Mutex::default(),
             identity,
         });
         if let Some(role) = role {
@@ -279,9 +282,9 @@ impl Node {
                 }
             }
             ToPeer::Stop => self.arrive(Arrival::Stop),
-            ToPeer::Event(event) => {
+            ToPeer::Event { at, event } => {
                 let mut listeners = lock(&self.listeners);
-                if !listeners.tell(&event) {
+                if !listeners.tell(at, &event) {
                     self.nobody_listens();
                 }
             }
@@ -347,7 +350,7 @@ impl Node {
     }
 
     /// Everything that happens in the system from the supervisor's answer on, and the number under which that ends.
-    pub(crate) async fn listen(&self) -> Result<(u64, mpsc::Receiver<Event>), Refusal> {
+    pub(crate) async fn listen(&self) -> Result<(u64, mpsc::Receiver<(u64, Event)>), Refusal> {
         let (listener, number, events) = lock(&self.listeners).ask();
         let (waiter, answer) = oneshot::channel();
         self.ask_supervisor(Request::Events, Waiting::Events(listener, waiter));
@@ -369,6 +372,43 @@ impl Node {
     /// To be said while the listeners are locked, so that it does not overtake the question of a new one.
     fn nobody_listens(&self) {
         drop(self.request_numbered(Request::EndEvents));
+    }
+
+    /// Monitors an actor for the program itself; says where its `Down` comes out, and the monitor's number.
+    pub(crate) async fn monitor(
+        &self,
+        address: RawAddress,
+    ) -> Result<(u64, oneshot::Receiver<Down>), Refusal> {
+        let (sender, receiver) = oneshot::channel();
+        let (number, answer) = {
+            // Its `Down` may come at once.
+            let mut monitors = lock(&self.monitors);
+            let (number, answer) = self.request_numbered(Request::Monitor { address });
+            monitors.insert(number, sender);
+            (number, answer)
+        };
+        match answer.await.unwrap_or(Err(Refusal::System(SystemError::ShuttingDown))) {
+            Ok(_) => Ok((number, receiver)),
+            Err(refusal) => {
+                lock(&self.monitors).remove(&number);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Ends a monitor of the program. The supervisor's answer is not waited for.
+    pub(crate) fn end_monitor(&self, number: u64) {
+        if lock(&self.monitors).remove(&number).is_some() {
+            drop(self.request_numbered(Request::Demonitor { monitor: number }));
+        }
+    }
+
+    /// An actor has ended that the program monitors.
+    pub(crate) fn told_down(&self, down: Down) {
+        if let Some(monitor) = lock(&self.monitors).remove(&down.monitor) {
+            // Whoever asked may have gone.
+            let _ = monitor.send(down);
+        }
     }
 
     /// A place for the members of a group that is about to be watched, and the watch's number.
@@ -417,6 +457,7 @@ impl Node {
         };
         drop(waiting);
         lock(&self.listeners).close();
+        lock(&self.monitors).clear();
         lock(&self.watches).close();
         for link in self.all_links() {
             link.gone(Unreachable::ShuttingDown);

@@ -34,9 +34,9 @@ impl Kept {
 }
 
 impl Supervisor {
-    pub(super) fn keep_event(&mut self, event: &Event) {
+    pub(super) fn keep_event(&mut self, at: u64, event: &Event) {
         if let Some(kept) = &mut self.kept {
-            kept.events.push_back((clock::now(), event.clone()));
+            kept.events.push_back((at, event.clone()));
             if kept.events.len() > EVENTS {
                 kept.events.pop_front();
             }

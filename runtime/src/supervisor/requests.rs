@@ -5,6 +5,7 @@ use super::administer::Instance;
 use super::decisions::About;
 use super::peer::PeerId;
 use super::tree::Event as Happened;
+use crate::clock;
 use crate::error::{AdministrationError, SpawnError, SystemError, Unreachable};
 use crate::event::{Event, Phase};
 use crate::harmless;
@@ -260,10 +261,11 @@ impl Supervisor {
 
     /// Every listener gets every event, in order, unless it is too slow: then it misses some.
     pub(super) fn tell_listeners(&mut self, event: &Event) {
-        self.keep_event(event);
+        let at = clock::now();
+        self.keep_event(at, event);
         for &listener in &self.listeners {
             if self.peers.get(&listener).is_some_and(|peer| peer.mouth.takes_events()) {
-                self.say(listener, &ToPeer::Event(Box::new(event.clone())));
+                self.say(listener, &ToPeer::Event { at, event: Box::new(event.clone()) });
             } else {
                 tracing::warn!("an event was dropped: its listener is too slow");
             }

@@ -22,7 +22,7 @@
 //! # ; Ok::<(), std::io::Error>(())
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
@@ -50,6 +50,8 @@ pub struct Handled {
     pub number: u64,
     /// The receiver's life that handled it.
     pub incarnation: u32,
+    /// Which attempt its handler was told that it was: 1, unless it is idempotent and was given to a next life.
+    pub attempt: u8,
 }
 
 /// The file into which a receiver writes what it handles.
@@ -71,6 +73,21 @@ impl Journal {
     /// As writing a file.
     pub fn note(&mut self, sender: u32, number: u64, incarnation: u32) -> io::Result<()> {
         self.0.write_all(format!("{sender} {number} {incarnation}\n").as_bytes())
+    }
+
+    /// Notes a message that is idempotent, with [`cx.attempt()`](crate::Context::attempt): where that is more than 1, it may
+    /// have been handled before.
+    ///
+    /// # Errors
+    /// As writing a file.
+    pub fn note_attempt(
+        &mut self,
+        sender: u32,
+        number: u64,
+        incarnation: u32,
+        attempt: u8,
+    ) -> io::Result<()> {
+        self.0.write_all(format!("{sender} {number} {incarnation} attempt={attempt}\n").as_bytes())
     }
 }
 
@@ -106,7 +123,7 @@ impl History {
     }
 }
 
-/// Reads a receiver's journal: `sender number incarnation` a line.
+/// Reads a receiver's journal: `sender number incarnation` a line, and for what is idempotent `attempt=` and which.
 ///
 /// # Errors
 /// `InvalidData`, with the line, for one that is none: then nothing in it is to be believed.
@@ -122,6 +139,8 @@ fn read_line(line: &str) -> Option<Handled> {
         sender: words.next()?.parse().ok()?,
         number: words.next()?.parse().ok()?,
         incarnation: words.next()?.parse().ok()?,
+        // Its name keeps the rest of a torn line from passing for it.
+        attempt: words.next().map_or(Some(1), |word| word.strip_prefix("attempt=")?.parse().ok())?,
     };
     words.next().is_none().then_some(handled)
 }
@@ -131,8 +150,10 @@ fn read_line(line: &str) -> Option<Handled> {
 pub struct Verdict {
     /// Accepted or answered, and never handled. At most one per death may be a tell that was in hand.
     pub lost: Vec<(u32, u64)>,
-    /// Handled more than once.
+    /// Handled more than once, and the handler was not told so.
     pub duplicated: Vec<(u32, u64)>,
+    /// How often one was handled again whose handler was told so: an idempotent one, after a death.
+    pub redelivered: u64,
     /// Handled behind a later one of its sender.
     pub misordered: Vec<(u32, u64)>,
     /// Handled, and never sent.
@@ -143,25 +164,30 @@ pub struct Verdict {
 
 impl Verdict {
     /// Whether nothing was handled twice, out of order or without having been sent, and no more is in doubt than so many
-    /// deaths may leave: one message each, a told one that is lost or an ask whose sender knows.
+    /// deaths may leave: one message each, a told one that is lost, an ask whose sender knows, or an idempotent one that was
+    /// handled again.
     pub fn is_clean(&self, deaths: usize) -> bool {
         self.duplicated.is_empty()
             && self.misordered.is_empty()
             && self.invented.is_empty()
-            && self.lost.len() as u64 + self.in_doubt <= deaths as u64
+            && self.lost.len() as u64 + self.in_doubt + self.redelivered <= deaths as u64
     }
 }
 
 /// Compares what was sent with what was handled.
 pub fn judge(sent: &BTreeMap<u32, Sent>, handled: &[Handled]) -> Verdict {
     let mut verdict = Verdict::default();
-    let mut seen: BTreeMap<(u32, u64), u32> = BTreeMap::new();
+    let mut seen: BTreeSet<(u32, u64)> = BTreeSet::new();
+    let mut twice: BTreeSet<(u32, u64)> = BTreeSet::new();
     let mut last: BTreeMap<u32, u64> = BTreeMap::new();
     for h in handled {
         let at = (h.sender, h.number);
-        *seen.entry(at).or_default() += 1;
-        if seen[&at] == 2 {
-            verdict.duplicated.push(at);
+        if !seen.insert(at) {
+            if h.attempt > 1 {
+                verdict.redelivered += 1;
+            } else if twice.insert(at) {
+                verdict.duplicated.push(at);
+            }
         }
         let last = last.entry(h.sender).or_default();
         if h.number < *last {
@@ -174,7 +200,7 @@ pub fn judge(sent: &BTreeMap<u32, Sent>, handled: &[Handled]) -> Verdict {
     }
     for (sender, sent) in sent {
         for (number, fate) in sent {
-            let handled = seen.contains_key(&(*sender, *number));
+            let handled = seen.contains(&(*sender, *number));
             match fate {
                 Fate::InDoubt => verdict.in_doubt += 1,
                 Fate::Accepted | Fate::Answered if !handled => verdict.lost.push((*sender, *number)),
@@ -194,7 +220,7 @@ mod tests {
     }
 
     fn handled(numbers: &[u64]) -> Vec<Handled> {
-        numbers.iter().map(|&number| Handled { sender: 1, number, incarnation: 1 }).collect()
+        numbers.iter().map(|&number| Handled { sender: 1, number, incarnation: 1, attempt: 1 }).collect()
     }
 
     #[test]
@@ -217,9 +243,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_handled_again_is_no_duplicate_where_the_handler_was_told_and_somebody_died() {
+        let sent = sent(&[Fate::Answered, Fate::Answered]);
+        let lines =
+            |second| read_journal(&format!("1 1 1 attempt=1\n1 1 2 attempt={second}\n1 2 2 attempt=1\n"));
+        let told = judge(&sent, &lines(2).unwrap());
+        assert_eq!(told, Verdict { redelivered: 1, ..Verdict::default() });
+        assert!(told.is_clean(1) && !told.is_clean(0));
+        let untold = judge(&sent, &lines(1).unwrap());
+        assert_eq!(untold.duplicated, [(1, 1)]);
+        assert!(!untold.is_clean(9));
+    }
+
+    #[test]
     fn a_journal_is_read_line_by_line() {
-        assert_eq!(read_journal("1 7 2\n").unwrap(), [Handled { sender: 1, number: 7, incarnation: 2 }]);
-        for torn in ["1 x 2\n", "1 7\n", "1 7 2 99\n", "1 12 11 13 2\n", "\n"] {
+        assert_eq!(
+            read_journal("1 7 2\n").unwrap(),
+            [Handled { sender: 1, number: 7, incarnation: 2, attempt: 1 }]
+        );
+        assert_eq!(read_journal("1 7 2 attempt=3\n").unwrap()[0].attempt, 3);
+        for torn in [
+            "1 x 2\n",
+            "1 7\n",
+            "1 7 2 99\n",
+            "1 12 11 13 2\n",
+            "\n",
+            "1 7 2 attempt=",
+            "1 7 2 attempt=2 1 8 2",
+        ] {
             assert!(read_journal(torn).is_err(), "{torn:?}");
         }
     }

@@ -290,8 +290,8 @@ pub enum ToPeer {
     Membership { membership: Box<Membership>, after: Option<LinkId> },
     /// Handle what has arrived, then leave.
     Stop,
-    /// Something happened in the system.
-    Event(Box<Event>),
+    /// Something happened in the system, at this time of the machine's monotonic clock.
+    Event { at: u64, event: Box<Event> },
     /// Say what your thread is doing: you hang and are about to be killed, or somebody wants to know. Heard by the control
     /// thread.
     DumpStack,

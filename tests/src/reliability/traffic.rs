@@ -7,7 +7,7 @@ use std::time::Duration;
 use watertight::prelude::*;
 use watertight::{Executed, Incarnation};
 
-use super::verdict::{Entry, line};
+use super::verdict::line;
 use crate::history::Handled;
 
 /// Longer than anything waits here, unless it waits for ever.
@@ -53,9 +53,9 @@ impl Listener {
         Incarnation(incarnation): Incarnation,
         attempt: u8,
     ) -> Result<u64> {
-        let entry = Entry { handled: Handled { sender, number, incarnation }, attempt };
+        let handled = Handled { sender, number, incarnation, attempt };
         work();
-        self.journal.write_all(line(&entry).as_bytes())?;
+        self.journal.write_all(line(&handled).as_bytes())?;
         work();
         Ok(number)
     }

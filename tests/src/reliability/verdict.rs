@@ -4,21 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::{Fate, Handled, Sent, judge};
 
-/// One line of a receiver's journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// What was handled.
-    pub handled: Handled,
-    /// Which attempt the handler was told that it was.
-    pub attempt: u8,
-}
-
 /// How long a line is: a page holds a whole number of them, so that a kill in the middle of a write cuts none.
 pub const LINE: usize = 32;
 
 /// A line of a journal.
-pub fn line(entry: &Entry) -> String {
-    let Entry { handled: Handled { sender, number, incarnation }, attempt } = entry;
+pub fn line(handled: &Handled) -> String {
+    let Handled { sender, number, incarnation, attempt } = handled;
     let mut line = format!("{sender} {number} {incarnation} {attempt}");
     line.push_str(&" ".repeat((LINE - 1).saturating_sub(line.len())));
     line.push('\n');
@@ -26,7 +17,7 @@ pub fn line(entry: &Entry) -> String {
 }
 
 /// Reads a journal; with it, how many lines are none.
-pub fn read(text: &str) -> (Vec<Entry>, u64) {
+pub fn read(text: &str) -> (Vec<Handled>, u64) {
     let (mut entries, mut unreadable) = (Vec::new(), 0);
     for line in text.lines() {
         let words: Vec<u64> = line.split_whitespace().map_while(|word| word.parse().ok()).collect();
@@ -36,7 +27,7 @@ pub fn read(text: &str) -> (Vec<Entry>, u64) {
                 let sender = u32::try_from(sender).unwrap_or(u32::MAX);
                 let incarnation = u32::try_from(incarnation).unwrap_or(u32::MAX);
                 let attempt = u8::try_from(attempt).unwrap_or(u8::MAX);
-                entries.push(Entry { handled: Handled { sender, number, incarnation }, attempt });
+                entries.push(Handled { sender, number, incarnation, attempt });
             }
             _ => unreadable += 1,
         }
@@ -66,12 +57,11 @@ pub struct Found {
 /// Judges one receiver: what each sender was told, what the journal says, and which messages reports name as in hand.
 pub fn find(
     sent: &BTreeMap<u32, Sent>,
-    entries: &[Entry],
+    entries: &[Handled],
     named: &BTreeSet<(u32, u64)>,
     idempotent: bool,
 ) -> Found {
-    let handled: Vec<Handled> = entries.iter().map(|entry| entry.handled).collect();
-    let verdict = judge(sent, &handled);
+    let verdict = judge(sent, entries);
     let excused = |message: &&(u32, u64)| !idempotent && named.contains(message);
     let in_doubt = sent.iter().flat_map(|(sender, sent)| {
         sent.iter().filter(|(_, fate)| **fate == Fate::InDoubt).map(|(number, _)| (*sender, *number))
@@ -84,7 +74,7 @@ pub fn find(
         ..Found::default()
     };
     let mut seen = BTreeSet::new();
-    for Entry { handled: Handled { sender, number, .. }, attempt } in entries {
+    for Handled { sender, number, attempt, .. } in entries {
         let message = (*sender, *number);
         if !seen.insert(message) {
             let flagged = idempotent && *attempt > 1 && named.contains(&message);
@@ -104,13 +94,8 @@ mod tests {
         BTreeMap::from([(1, (1..=3).map(|number| (number, Fate::Accepted)).collect())])
     }
 
-    fn entries(of: &[(u64, u8)]) -> Vec<Entry> {
-        of.iter()
-            .map(|&(number, attempt)| Entry {
-                handled: Handled { sender: 1, number, incarnation: 1 },
-                attempt,
-            })
-            .collect()
+    fn entries(of: &[(u64, u8)]) -> Vec<Handled> {
+        of.iter().map(|&(number, attempt)| Handled { sender: 1, number, incarnation: 1, attempt }).collect()
     }
 
     fn none() -> BTreeSet<(u32, u64)> {
