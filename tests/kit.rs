@@ -128,7 +128,7 @@ fn a_test_that_takes_too_long_says_what_its_actors_were_doing() {
         "s ago: rule 0: SIGKILL at started of",
         "s ago: rule 1: delay of 600s at arrived of",
         "s ago victim#2 started: pid ",
-        "s ago victim#1 watertight_tests::specimen::Add 1 from program: in hand",
+        "s ago victim#1 watertight_tests::specimen::Add 1 from program: in hand as the process ended",
     ];
     assert_said(&said, &parts);
 }

@@ -86,6 +86,18 @@ pub struct SupervisionTree {
     pub nodes: Vec<NodeInfo>,
 }
 
+impl SupervisionTree {
+    /// For tests: that exactly these stand in it, each before what stands under it, and are doing this.
+    ///
+    /// # Panics
+    /// With the tree, if not.
+    #[track_caller]
+    pub fn assert_phases(&self, expected: &[(&str, Phase)]) {
+        let phases: Vec<(&str, Phase)> = self.nodes.iter().map(|node| (&*node.path, node.phase)).collect();
+        assert!(phases == expected, "expected: {expected:?}; the tree: {phases:?}:\n{self}");
+    }
+}
+
 impl fmt::Display for SupervisionTree {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let top = self.nodes.iter().map(|node| node.depth).min().unwrap_or(0);
@@ -346,6 +358,22 @@ mod tests {
             restarts: 0,
             restart: Restart::Permanent,
             significant: false,
+        }
+    }
+
+    #[test]
+    fn a_tree_of_others_or_in_another_phase_is_not_as_expected() {
+        let tree = SupervisionTree { nodes: vec![node("shop", 1, true), node("shop/desk", 2, false)] };
+        tree.assert_phases(&[("shop", Phase::Running), ("shop/desk", Phase::Running)]);
+        let wrong = [
+            &[("shop", Phase::Running)][..],
+            &[("shop", Phase::Running), ("shop/desk", Phase::Stopped)],
+            &[("shop", Phase::Running), ("shop/till", Phase::Running)],
+        ];
+        for expected in wrong {
+            let said = std::panic::catch_unwind(|| tree.assert_phases(expected)).expect_err("it holds");
+            let said = said.downcast::<String>().unwrap();
+            assert!(said.contains("shop [OneForOne]\n└─ desk#1"), "{said}");
         }
     }
 

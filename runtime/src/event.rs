@@ -202,6 +202,12 @@ impl Whom for str {
     }
 }
 
+impl Whom for String {
+    fn is(&self, actor: ActorId, name: &str) -> bool {
+        self.as_str().is(actor, name)
+    }
+}
+
 impl Drop for Events {
     fn drop(&mut self) {
         if let Some(node) = self.node.upgrade() {

@@ -39,8 +39,10 @@ pub(crate) struct HandledMessage {
 /// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Outcome {
-    /// Its handler has not returned; if its process has ended, it never will.
+    /// Its handler has not returned.
     InHand,
+    /// Its process has ended before its handler returned.
+    Died,
     /// Its handler has returned after so many nanoseconds.
     Handled(u64),
     /// It was not given to the handler: expired, refused or withdrawn.
@@ -69,6 +71,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Outcome::InHand => f.write_str("in hand"),
+            Outcome::Died => f.write_str("in hand as the process ended"),
             Outcome::Handled(took) => write!(f, "handled in {:.1?}", Duration::from_nanos(*took)),
             Outcome::Refused => f.write_str("not given to its handler"),
         }

@@ -48,7 +48,10 @@ impl Supervisor {
         if self.kept.is_none() {
             return;
         }
-        let messages = self.peers.get(&peer).map(|peer| self.messages_of(peer)).unwrap_or_default();
+        let mut messages = self.peers.get(&peer).map(|peer| self.messages_of(peer)).unwrap_or_default();
+        for message in messages.iter_mut().filter(|message| message.outcome == Outcome::InHand) {
+            message.outcome = Outcome::Died;
+        }
         if let Some(kept) = &mut self.kept {
             kept.messages.extend(messages);
             let too_many = kept.messages.len().saturating_sub(OF_THE_DEAD);
