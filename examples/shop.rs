@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use watertight::prelude::*;
-use watertight::{Event, Events, Group, Strategy};
+use watertight::{Group, Strategy};
 
 /// Sells, and dies when it is asked to.
 struct Counter {
@@ -47,17 +47,6 @@ fn shop() -> Group {
     Group::new("shop").intensity(0, Duration::from_secs(60)).group(front).group(staff)
 }
 
-async fn ready(events: &mut Events, wanted: &str, life: u32) -> Result<()> {
-    events
-        .wait_for(|event| match event {
-            Event::Started { name, incarnation, .. } => {
-                (name == wanted && incarnation.0 == life).then_some(())
-            }
-            _ => None,
-        })
-        .await
-}
-
 fn main() -> std::process::ExitCode {
     watertight::run(async |sys: System| {
         sys.start_group(shop()).await?;
@@ -68,11 +57,11 @@ fn main() -> std::process::ExitCode {
         let store = sys.find::<Counter>("shop/front/store").await?;
         let mut events = sys.events().await?;
         sys.kill(&store).await?;
-        ready(&mut events, "shop/front/till", 2).await?;
+        events.started("shop/front/till", 2).await?;
         println!("after the store was killed:\n\n{}", sys.tree(None).await?);
         if std::env::args().any(|argument| argument == "--give-up") {
             sys.kill(&store).await?;
-            ready(&mut events, "shop/front/till", 3).await?;
+            events.started("shop/front/till", 3).await?;
             sys.kill(&store).await?;
             std::future::pending::<()>().await;
         }

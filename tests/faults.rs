@@ -29,13 +29,7 @@ fn suffers(fault: Fault, expected: impl Fn(&Exit) -> bool, limit: impl Fn(Spec<S
         assert_eq!(in_hand.sender_name, "program");
         // The address is still good, the state is new.
         assert_eq!(victim.ask(Add(5)).await?, 5);
-        let restarted = events
-            .wait_for(|event| match event {
-                Event::Started { name, incarnation, .. } if incarnation.0 == 2 => Some(name),
-                _ => None,
-            })
-            .await?;
-        assert_eq!(restarted, "victim");
+        events.started("victim", 2).await?;
         assert_eq!(bystander.ask(Pid).await?, bystander_pid);
         let all = sys.balance(Duration::from_secs(5)).await?;
         assert!(all.is_balanced(), "{all:?}");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use watertight::report::Hang;
 use watertight::spec::Backoff;
-use watertight::{CrashReport, Event, Exit, Spec};
+use watertight::{CrashReport, Exit, Spec};
 use watertight_tests::specimen::{Add, Commit, Setup, Slowly};
 use watertight_tests::{Fault, Specimen};
 
@@ -21,12 +21,7 @@ fn hangs(fault: Fault, expected: Hang, check: impl Fn(&CrashReport)) {
         let spec = Spec::<Specimen>::new(Setup::default()).backoff(Backoff::NONE).hang_limit(LIMIT);
         let victim = sys.spawn_with(spec).await?;
         victim.tell(Commit(fault)).await?;
-        let report = events
-            .wait_for(|event| match event {
-                Event::Exited(report) => Some(report),
-                _ => None,
-            })
-            .await?;
+        let report = events.exited("*").await?;
         assert_eq!(report.exit, Exit::Hung(expected));
         assert!(report.in_hand.is_some(), "{report}");
         check(&report);
@@ -100,12 +95,7 @@ fn a_stack_that_cannot_be_had_within_the_memory_limit_leaves_the_exit_a_hang() {
         let spec = Spec::<Specimen>::new(Setup::default()).hang_limit(LIMIT).memory(8 << 20);
         let victim = sys.spawn_with(spec).await?;
         victim.tell(Commit(Fault::Loop)).await?;
-        let exit = events
-            .wait_for(|event| match event {
-                Event::Exited(report) => Some(report.exit),
-                _ => None,
-            })
-            .await?;
+        let exit = events.exited("*").await?.exit;
         assert_eq!(exit, Exit::Hung(Hang::NoProgress));
         Ok(())
     });
@@ -118,12 +108,7 @@ fn a_handler_that_waits_too_long_shows_the_event_loop() {
         let spec = Spec::<Specimen>::new(Setup::default()).await_limit(LIMIT);
         let victim = sys.spawn_with(spec).await?;
         victim.tell(Slowly(60_000)).await?;
-        let report = events
-            .wait_for(|event| match event {
-                Event::Exited(report) => Some(report),
-                _ => None,
-            })
-            .await?;
+        let report = events.exited("*").await?;
         assert_eq!(report.exit, Exit::Hung(Hang::Waiting));
         // A suspended handler is on no stack.
         let stack = report.stack.as_deref().expect("the report has a stack");

@@ -13,7 +13,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use watertight::prelude::*;
-use watertight::{Event, Events, Exit};
+use watertight::{Event, Exit};
 
 #[path = "interface/blobs.rs"]
 mod blobs;
@@ -53,28 +53,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[track_caller]
 fn assert_same(actual: impl Debug, expected: impl Debug) {
     assert_eq!(format!("{actual:?}"), format!("{expected:?}"));
-}
-
-/// Waits for the exit of the actor with this name, and says how it was seen.
-async fn exit_of(events: &mut Events, wanted: &str) -> Result<Exit> {
-    events
-        .wait_for(|event| match event {
-            Event::Exited(report) if report.name == wanted => Some(report.exit),
-            _ => None,
-        })
-        .await
-}
-
-/// Waits until this incarnation of the actor with this name is ready.
-async fn started(events: &mut Events, wanted: &str, life: u32) -> Result<()> {
-    events
-        .wait_for(|event| match event {
-            Event::Started { name, incarnation, .. } => {
-                (name == wanted && incarnation.0 == life).then_some(())
-            }
-            _ => None,
-        })
-        .await
 }
 
 /// Tells a test what part it plays in another one, in a process of its own.

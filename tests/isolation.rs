@@ -229,12 +229,7 @@ fn a_stopped_actor_finishes_what_has_arrived_and_stays_away() {
         }
         sys.settled().await;
         sys.stop(&actor).await?;
-        let exit = events
-            .wait_for(|event| match event {
-                Event::Exited(report) => Some(report.exit),
-                _ => None,
-            })
-            .await?;
+        let exit = events.exited("*").await?.exit;
         assert_eq!(exit, Exit::Stopped);
         assert_eq!(read_journal(&std::fs::read_to_string(&journal)?)?.len(), 200);
         match actor.tell(Add(1)).await.unwrap_err() {
@@ -259,12 +254,7 @@ fn an_actor_that_will_not_stop_is_killed_at_the_end_of_its_grace() {
         actor.ask(Pid).await?;
         actor.tell(Commit(Fault::Loop)).await?;
         sys.stop(&actor).await?;
-        let exit = events
-            .wait_for(|event| match event {
-                Event::Exited(report) => Some(report.exit),
-                _ => None,
-            })
-            .await?;
+        let exit = events.exited("*").await?.exit;
         assert_eq!(exit, Exit::StopDeadline);
         assert!(sys.balance(Duration::from_secs(5)).await?.is_balanced());
         Ok(())

@@ -141,14 +141,7 @@ fn stops_of_stubborn_children_keep_their_order_and_their_bound_and_leave_nothing
         let took = begun.elapsed();
         let mut order = Vec::new();
         while order.len() < count {
-            order.push(
-                events
-                    .wait_for(|event| match event {
-                        Event::Exited(report) => Some(report.actor),
-                        _ => None,
-                    })
-                    .await?,
-            );
+            order.push(events.exited("*").await?.actor);
         }
         assert!(order.is_sorted_by(|one, next| one > next), "{order:?}");
         println!("{count} stops: {took:?}, bound {bound:?}");

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use watertight::prelude::*;
-use watertight::{Event, Events};
 use watertight_tests::doomed::wait_until_stopped;
 
 #[path = "shared/lateness.rs"]
@@ -49,19 +48,6 @@ async fn kill<A>(sys: &System, actor: &Address<A>) -> Result<()> {
     let pid = sys.info(actor).await?.pid.unwrap();
     signal(pid, Signal::KILL);
     Ok(())
-}
-
-/// Waits until this life of the actor is ready.
-async fn started<A>(events: &mut Events, actor: &Address<A>, life: u32) -> Result<()> {
-    let wanted = actor.actor();
-    events
-        .wait_for(|event| match event {
-            Event::Started { actor, incarnation, .. } => {
-                (actor == wanted && incarnation.0 >= life).then_some(())
-            }
-            _ => None,
-        })
-        .await
 }
 
 /// Polls a future once.

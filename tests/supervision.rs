@@ -69,18 +69,6 @@ async fn crash(sys: &System, path: &str) -> Result<()> {
     Ok(find(sys, path).await?.tell(Crash).await?)
 }
 
-/// Waits until this incarnation of the actor with this name is ready.
-async fn started(events: &mut Events, wanted: &str, life: u32) -> Result<()> {
-    events
-        .wait_for(|event| match event {
-            Event::Started { name, incarnation, .. } => {
-                (name == wanted && incarnation.0 == life).then_some(())
-            }
-            _ => None,
-        })
-        .await
-}
-
 async fn phase(sys: &System, path: &str) -> Result<Phase> {
     Ok(sys.tree(Some(path)).await?.nodes[0].phase)
 }

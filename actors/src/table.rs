@@ -235,12 +235,7 @@ mod tests {
             table.ask(put("b", "2")).await?;
             let mut events = sys.events().await?;
             sys.kill(&table).await?;
-            events
-                .wait_for(|event| match event {
-                    watertight::Event::Started { incarnation, .. } => (incarnation.0 == 2).then_some(()),
-                    _ => None,
-                })
-                .await?;
+            events.started(&table, 2).await?;
             assert_eq!(table.ask(get("a")).await?.as_deref(), Some("1"));
             assert_eq!(table.ask(get("b")).await?, None);
             Ok(())

@@ -77,7 +77,7 @@ impl Handler<Beat> for Ticker {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use watertight::{Event, Exit, SpawnError};
+    use watertight::{Exit, SpawnError};
 
     use super::*;
 
@@ -191,12 +191,7 @@ mod tests {
             sys.spawn_with(Ticker::every(PERIOD, ears.recipient()).name("ticker")).await?;
             ears.ask(Heard(1)).await?;
             sys.stop(&ears).await?;
-            let exit = events
-                .wait_for(|event| match event {
-                    Event::Exited(report) if report.name == "ticker" => Some(report.exit),
-                    _ => None,
-                })
-                .await?;
+            let exit = events.exited("ticker").await?.exit;
             assert_eq!(exit, Exit::Finished);
             assert!(sys.list().await?.is_empty(), "a transient actor that finished is not started again");
             Ok(())

@@ -348,10 +348,10 @@ fn a_blob_ends_with_its_last_holder_although_that_is_killed() {
         drop(blob);
         held_by(SIZE, 2).await;
         sys.kill(&holders[0]).await?;
-        exit_of(&mut events, "one").await?;
+        events.exited("one").await?;
         held_by(SIZE, 1).await;
         sys.kill(&holders[1]).await?;
-        exit_of(&mut events, "other").await?;
+        events.exited("other").await?;
         held_by(SIZE, 0).await;
         Ok(())
     });
@@ -370,7 +370,7 @@ fn a_told_blob_outlives_its_receiver_and_its_maker_let_go_of_it() {
         // Behind what is in hand: it is in the dead one's socket or inbox, with its descriptor.
         holder.tell(Keep(made(SIZE, 2)?)).await?;
         sys.kill(&holder).await?;
-        started(&mut events, "falls", 2).await?;
+        events.started("falls", 2).await?;
         assert_eq!(holder.ask(LetGo).await?, [u64::from(SIZE)]);
         // What is settled is not kept for replay.
         if may_look() {

@@ -129,7 +129,7 @@ fn children_end_with_a_parent_that_stops_itself_or_is_stopped_the_last_one_first
         let parent = sys.spawn_with(transient).await?;
         let (family, _) = family_with_pids(&parent).await?;
         parent.ask(Leave).await?;
-        assert_eq!(exit_of(&mut events, "parent").await?, Exit::Finished);
+        assert_eq!(events.exited("parent").await?.exit, Exit::Finished);
         for specimen in family {
             assert!(specimen.ask(Add(1)).deadline(PATIENCE).await.is_err());
         }
@@ -144,7 +144,7 @@ fn an_actor_that_stopped_itself_is_started_again_if_it_is_permanent() {
         let mut events = sys.events().await?;
         let parent = sys.spawn_with(Spec::<Parent>::new(0).name("parent")).await?;
         parent.ask(Leave).await?;
-        started(&mut events, "parent", 2).await?;
+        events.started("parent", 2).await?;
         assert_eq!(parent.ask(Family).await?.len(), 1);
         Ok(())
     });

@@ -165,12 +165,7 @@ fn stopped_is_called_at_an_orderly_end_and_what_it_prints_is_in_the_report() {
         let mut events = sys.events().await?;
         let worker = sys.spawn_with(Spec::<Worker>::new(()).name("worker")).await?;
         sys.stop(&worker).await?;
-        let words = events
-            .wait_for(|event| match event {
-                Event::Exited(report) => Some(report.stderr),
-                _ => None,
-            })
-            .await?;
+        let words = events.exited("*").await?.stderr;
         assert_eq!(words, ["worker has stopped"]);
         Ok(())
     });

@@ -237,7 +237,7 @@ fn a_blob_in_the_arguments_is_there_in_every_life() {
         for life in 2..4 {
             assert_eq!(library.ask(Letter(1 << 19)).await?, 65);
             sys.kill(&library).await?;
-            started(&mut events, "library", life).await?;
+            events.started("library", life).await?;
         }
         assert_eq!(library.ask(Letter(0)).await?, 65);
         Ok(())

@@ -172,7 +172,7 @@ fn each_monitor_ends_in_exactly_one_down_for_the_incarnation_it_saw() {
         it.ask(Pid).await?;
         let mut events = sys.events().await?;
         sys.kill(&it).await?;
-        started(&mut events, "it", 3).await?;
+        events.started("it", 3).await?;
         let three = watcher.ask(Monitor(it.recipient())).await?;
         sys.stop(&it).await?;
         let log = watcher.ask(Log(3)).await?;
@@ -248,7 +248,7 @@ fn a_down_comes_behind_everything_that_the_dead_one_had_sent_and_before_what_its
                 it.ask(Talk(600)).await?;
                 it.ask(Pid).await?;
                 sys.kill(&it).await?;
-                started(&mut events, "it", life).await?;
+                events.started("it", life).await?;
             }
             gate.ask(Open).await?;
             // What a life had not yet handed to the kernel died with it, and is counted so: always the last words.
@@ -295,9 +295,9 @@ fn a_monitor_ends_with_the_incarnation_that_set_it() {
         let mut events = sys.events().await?;
         sys.kill(&watcher).await?;
         let name = sys.info(&watcher).await?.name;
-        started(&mut events, &name, 2).await?;
+        events.started(&name, 2).await?;
         sys.kill(&it).await?;
-        started(&mut events, "it", 2).await?;
+        events.started("it", 2).await?;
         assert_eq!(it.ask(Add(1)).await?, 1);
         watcher.ask(Word("only this".into())).await?;
         assert_eq!(watcher.ask(Log(1)).await?, [Heard::Word("only this".into())]);

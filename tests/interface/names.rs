@@ -364,7 +364,7 @@ fn a_registered_name_leads_to_its_actor_through_every_life_until_its_end() {
         let mut events = sys.events().await?;
         sys.kill(&it).await?;
         assert_eq!(sys.find::<Specimen>("alias").await?, it);
-        started(&mut events, "it", 2).await?;
+        events.started("it", 2).await?;
         assert_eq!(sys.find::<Specimen>("alias").await?, it);
         sys.stop(&it).await?;
         assert_eq!(sys.find::<Specimen>("alias").await.unwrap_err(), SystemError::NoSuchName("alias".into()));
@@ -434,7 +434,7 @@ fn names_said_in_start_are_said_again_by_every_life() {
         let clerk = sys.spawn_with(spec).await?;
         for life in 2..=3 {
             sys.kill(&clerk).await?;
-            started(&mut events, "clerk", life).await?;
+            events.started("clerk", life).await?;
             assert_eq!(sys.find::<Clerk>("till").await?, clerk);
         }
         Ok(())

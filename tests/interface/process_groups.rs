@@ -459,7 +459,7 @@ fn each_life_joins_again_and_what_was_joined_otherwise_is_over_with_the_last() {
         assert_eq!((readers.len(), others.len()), (1, 1));
         for life in 2..=4 {
             sys.kill(&it).await?;
-            started(&mut events, "it", life).await?;
+            events.started("it", life).await?;
             assert_eq!((readers.addresses(), others.len()), (vec![it.clone()], 0));
             // The same address, and seen to have gone.
             assert_eq!(readers.changed().await, Some(Change::Left(it.clone())));
@@ -487,7 +487,7 @@ fn a_dead_member_has_left_before_its_end_is_told() {
             } else {
                 sys.stop(&it).await?
             }
-            exit_of(&mut events, "it").await?;
+            events.exited("it").await?;
             assert!(view.is_empty());
             assert_eq!(warden.ask(Log(n + 1)).await?[n as usize], Heard::Down { was_empty: true });
         }
@@ -554,7 +554,7 @@ fn a_member_is_seen_to_leave_behind_all_that_it_had_sent_and_before_its_next_lif
                     it.ask(Read).await?;
                     sys.kill(&it).await?;
                 }
-                started(&mut events, "it", life).await?;
+                events.started("it", life).await?;
             }
             gate.ask(Open).await?;
             sys.balance(PATIENCE).await?;
@@ -756,7 +756,7 @@ fn a_watch_ends_with_the_incarnation_that_began_it() {
         let name = sys.info(&warden).await?.name;
         let mut events = sys.events().await?;
         sys.kill(&warden).await?;
-        started(&mut events, &name, 2).await?;
+        events.started(&name, 2).await?;
         reader(&sys, "it").await?;
         warden.ask(Word("only this".into())).await?;
         assert_eq!(warden.ask(Log(1)).await?, [Heard::Word("only this".into())]);

@@ -126,7 +126,7 @@ fn each_life_of_a_sender_has_a_number_and_one_end_behind_all_that_it_sent() {
             // Its handler has returned, so what it sent is in the kernel once this is answered.
             guest.ask(Talk(10 * life + 1)).await?;
             sys.kill(&guest).await?;
-            started(&mut events, "guest", life + 1).await?;
+            events.started("guest", life + 1).await?;
         }
         gate.ask(Open).await?;
         let log = porter.ask(Log(9)).await?;

@@ -83,9 +83,9 @@ fn a_long_first_backoff_is_a_wait_and_not_a_crash() {
         let mut events = sys.events().await?;
         let it = sys.spawn_with(spec().backoff(backoff)).await?;
         sys.kill(&it).await?;
-        started(&mut events, "it", 2).await?;
+        events.started("it", 2).await?;
         sys.kill(&it).await?;
-        assert_eq!(exit_of(&mut events, "it").await?, Exit::Killed);
+        assert_eq!(events.exited("it").await?.exit, Exit::Killed);
         assert_eq!(sys.info(&it).await?.phase, watertight::Phase::Restarting);
         sys.stop(&it).await?;
         Ok(())
@@ -104,12 +104,7 @@ async fn deaths(
     while reports.len() < count {
         let error = it.ask(Commit(Fault::KillSelf)).deadline(PATIENCE).await.unwrap_err();
         assert!(matches!(error, AskError::Died { .. }), "{error:?}");
-        let report = events
-            .wait_for(|event| match event {
-                Event::Exited(report) => Some(report),
-                _ => None,
-            })
-            .await?;
+        let report = events.exited("*").await?;
         reports.push(report);
     }
     Ok((it, reports))
@@ -225,7 +220,7 @@ fn a_stop_waits_for_the_grace_and_no_longer() {
         let began = std::time::Instant::now();
         sys.stop(&stuck).await?;
         assert!(began.elapsed() >= grace && began.elapsed() < PATIENCE);
-        assert_eq!(exit_of(&mut events, "stuck").await?, Exit::StopDeadline);
+        assert_eq!(events.exited("stuck").await?.exit, Exit::StopDeadline);
         let ledger = sys.balance(PATIENCE).await?;
         assert_eq!((ledger.is_balanced(), ledger.in_doubt), (true, 1), "{ledger:?}");
         Ok(())

@@ -111,8 +111,8 @@ fn a_kill_is_named_as_one_and_the_address_is_good_for_the_next_incarnation() {
         let it = sys.spawn_with(Spec::<Specimen>::new(Setup::default()).name("it")).await?;
         let pid = it.ask(Pid).await?;
         sys.kill(&it).await?;
-        assert_eq!(exit_of(&mut events, "it").await?, Exit::Killed);
-        started(&mut events, "it", 2).await?;
+        assert_eq!(events.exited("it").await?.exit, Exit::Killed);
+        events.started("it", 2).await?;
         let info = sys.info(&it).await?;
         assert_eq!((info.restarts, info.incarnation.0, info.phase), (1, 2, Phase::Running));
         assert_ne!(it.ask(Pid).await?, pid);

@@ -20,7 +20,7 @@ fn victim() -> Spec<Specimen> {
         .backoff(Backoff::NONE)
         .intensity(1000, Duration::from_secs(60))
         .memory(256 << 20)
-        .hang_limit(Duration::from_millis(300))
+        .hang_limit(Duration::from_secs(1))
         .start_deadline(Duration::from_secs(3))
         .stop_grace(Duration::from_millis(300))
 }
@@ -359,11 +359,8 @@ fn a_process_that_dies_before_its_start_is_a_failed_start_and_the_next_one_lives
             sys.inject(plan).await?;
             let mut events = sys.events().await?;
             sys.kill(&spawned).await?;
-            let third = |event| {
-                matches!(event, Event::Started { incarnation, .. } if incarnation.0 == 3).then_some(())
-            };
             spawned.tell(Number { sender: 1, number: 1 }).await?;
-            events.wait_for(third).await?;
+            events.started("victim", 3).await?;
             assert_eq!(spawned.ask(Add(1)).await?, 1);
             assert!(sys.balance(WATCHDOG).await?.is_balanced());
             assert_eq!(sys.injected().await?.len(), 1);
@@ -379,11 +376,7 @@ fn a_process_that_will_not_stop_is_killed_for_it() {
         let mut events = sys.events().await?;
         let victim = sys.spawn_with(victim().hang_limit(None)).await?;
         sys.stop(&victim).await?;
-        let exit = events.wait_for(|event| match event {
-            Event::Exited(report) => Some(report.exit),
-            _ => None,
-        });
-        assert_eq!(exit.await?, Exit::StopDeadline);
+        assert_eq!(events.exited("*").await?.exit, Exit::StopDeadline);
         Ok(())
     });
 }

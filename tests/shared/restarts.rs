@@ -33,7 +33,7 @@ fn a_killed_queue_tells_all_who_wait_and_begins_a_new_account() {
         assert!(died(&soon(joining).await));
         let Said::Failed(said) = soon(ends(&consumer)).await? else { panic!("nothing was put") };
         assert!(said.contains("died") && said.contains("gone"), "{said}");
-        started(&mut events, queue.address(), 2).await?;
+        events.started(queue.address(), 2).await?;
         let account = queue.account().await?;
         assert_eq!((account.life, account.put, account.out), (2, 0, 0));
         assert!(matches!(leased.done().await, Err(QueueError::NotTaken)));
@@ -43,7 +43,7 @@ fn a_killed_queue_tells_all_who_wait_and_begins_a_new_account() {
         begins(&producer, Deed::Put(queue.clone(), 4)).await?;
         kill(&sys, queue.address()).await?;
         assert!(matches!(soon(ends(&producer)).await?, Said::Failed(_)));
-        started(&mut events, queue.address(), 3).await?;
+        events.started(queue.address(), 3).await?;
         assert!(queue.is_empty().await?);
         Ok(())
     });
@@ -60,7 +60,7 @@ fn after_a_restart_of_a_lock_old_guards_are_void_and_new_tokens_are_higher() {
         lock.waiting().await?;
         kill(&sys, lock.address()).await?;
         assert!(died(&soon(waiting).await));
-        started(&mut events, lock.address(), 2).await?;
+        events.started(lock.address(), 2).await?;
         assert!(!old.is_held().await?);
         let new = lock.acquire().await?;
         assert!(new.token() > old.token());
@@ -104,7 +104,7 @@ fn a_guard_of_a_condition_that_was_restarted_is_void() {
         let guard = condition.acquire().await?;
         let other = condition.clone();
         kill(&sys, condition.address()).await?;
-        started(&mut events, condition.address(), 2).await?;
+        events.started(condition.address(), 2).await?;
         assert!(matches!(guard.notify(1).await, Err(ConditionError::NotHeld)));
         assert!(matches!(guard.wait().await, Err(ConditionError::NotHeld)));
         drop(soon(other.acquire()).await?);

@@ -33,7 +33,7 @@ async fn storm<A>(sys: &System, victims: &[Address<A>], seed: u64) -> Result<()>
         kill(sys, victim).await?;
         let life = lives.entry(victim.actor()).or_insert(1);
         *life += 1;
-        started(&mut events, victim, *life).await?;
+        events.started(victim, *life).await?;
     }
     Ok(())
 }

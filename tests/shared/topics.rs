@@ -70,7 +70,7 @@ fn subscribers_are_told_in_order_and_a_dead_one_is_dropped_until_it_subscribes_a
         kill(&sys, &dead).await?;
         while topics.info("news").await?.subscribers == 2 {}
         kill(&sys, &again).await?;
-        started(&mut events, &again, 2).await?;
+        events.started(&again, 2).await?;
         while topics.info("news").await?.subscribers != 1 {}
         assert_eq!(publish(&topics, 3).await?, 1);
         while again.ask(Read).await?.is_empty() {}

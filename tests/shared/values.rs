@@ -75,7 +75,7 @@ fn a_value_is_written_over_the_version_that_was_read_also_across_restarts() {
         let newest = value.compare_and_set(newer, &"third".into()).await?.unwrap();
         let mut events = sys.events().await?;
         kill(&sys, value.address()).await?;
-        started(&mut events, value.address(), 2).await?;
+        events.started(value.address(), 2).await?;
         assert_eq!(value.get().await?, "first");
         assert!(value.compare_and_set(newest, &"fourth".into()).await?.is_err());
         Ok(())

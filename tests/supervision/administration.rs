@@ -75,7 +75,7 @@ fn a_child_that_waits_for_its_restart_is_restarting_and_can_be_terminated() {
         sys.start_group(Group::new("g").child(member(&journal, "a").backoff(slow))).await?;
         let mut events = sys.events().await?;
         crash(&sys, "g/a").await?;
-        started(&mut events, "g/a", 2).await?;
+        events.started("g/a", 2).await?;
         crash(&sys, "g/a").await?;
         events.wait_for(|e| matches!(e, Event::Exited(_)).then_some(())).await?;
         assert_eq!(phase(&sys, "g/a").await?, Phase::Restarting);
@@ -83,7 +83,7 @@ fn a_child_that_waits_for_its_restart_is_restarting_and_can_be_terminated() {
         assert_eq!(sys.delete_child("g/a").await, Err(AdministrationError::Restarting("g/a".into())));
         sys.terminate_child("g/a").await?;
         sys.restart_child("g/a").await?;
-        started(&mut events, "g/a", 3).await?;
+        events.started("g/a", 3).await?;
         Ok(())
     });
 }
@@ -148,7 +148,7 @@ fn instances_of_a_dynamic_group_come_and_go_and_are_found_by_number_or_name() {
         assert_eq!(names().await?, ["g/1", "g/2", "g/eve"]);
         let mut events = sys.events().await?;
         crash(&sys, "g/1").await?;
-        started(&mut events, "g/1", 2).await?;
+        events.started("g/1", 2).await?;
         sys.terminate_child("g/2").await?;
         // Forgotten: its name is free.
         assert_eq!(names().await?, ["g/1", "g/eve"]);
@@ -216,7 +216,7 @@ fn new_flags_count_from_the_next_decision_on_and_are_taken_whole_or_not_at_all()
         assert_eq!(sys.child_spec("g").await?.group, Some(flags));
         let mut events = sys.events().await?;
         crash(&sys, "g/a").await?;
-        started(&mut events, "g/s", 2).await?;
+        events.started("g/s", 2).await?;
         assert_eq!(
             journal.lines()[3..],
             ["stop g/s#1", "stop g/b#1", "start g/a#2", "start g/b#2", "start g/s#2"]
@@ -250,7 +250,7 @@ fn what_a_start_announces_is_known_of_its_life() {
         assert_eq!(sys.info(&it).await?.start_info::<(u32, String)>()?, Some((1, "hello".into())));
         let mut events = sys.events().await?;
         sys.kill(&it).await?;
-        started(&mut events, "it", 2).await?;
+        events.started("it", 2).await?;
         assert_eq!(sys.info(&it).await?.start_info::<(u32, String)>()?, Some((2, "hello".into())));
         Ok(())
     });

@@ -26,7 +26,7 @@ fn children_die_with_their_parent_but_for_those_that_outlive_it_and_are_found_ag
         let kept = pid(&sys, "p-0").await?;
         let mut events = sys.events().await?;
         sys.kill(&parent).await?;
-        started(&mut events, "p", 2).await?;
+        events.started("p", 2).await?;
         let again = parent.ask(ChildOf("p-0".into())).await?;
         assert_eq!(again.ask(MemberPid).await?, kept);
         let error = parent.ask(ChildOf("p-1".into())).await.unwrap_err();
@@ -47,14 +47,9 @@ fn a_group_under_an_actor_ends_with_it_and_takes_it_along_when_it_is_given_up() 
         parent.ask(Found("team".into(), 2, 0)).await?;
         let mut events = sys.events().await?;
         crash(&sys, "team/1").await?;
-        let exit = events
-            .wait_for(|event| match event {
-                Event::Exited(report) if report.name == "p" => Some(report.exit),
-                _ => None,
-            })
-            .await?;
+        let exit = events.exited("p").await?.exit;
         assert_eq!(exit, watertight::Exit::Escalated("team/1".into()));
-        started(&mut events, "p", 2).await?;
+        events.started("p", 2).await?;
         assert_eq!(sys.tree(None).await?.nodes.len(), 1);
         // The name is free for the next life.
         parent.ask(Found("team".into(), 2, 1)).await?;

@@ -5,15 +5,6 @@ use watertight_tests::member::{Finish, LinkTo, UnlinkFrom};
 
 use super::*;
 
-async fn exit_of(events: &mut Events, wanted: &str) -> Result<Exit> {
-    events
-        .wait_for(|event| match event {
-            Event::Exited(report) if report.name == wanted => Some(report.exit),
-            _ => None,
-        })
-        .await
-}
-
 #[test]
 fn the_crash_of_one_ends_the_other_and_each_is_restarted_as_its_spec_says() {
     watertight::test(async |sys| {
@@ -24,8 +15,8 @@ fn the_crash_of_one_ends_the_other_and_each_is_restarted_as_its_spec_says() {
             a.ask(LinkTo(b.clone())).await?;
             let mut events = sys.events().await?;
             crash(&sys, killed).await?;
-            assert_eq!(exit_of(&mut events, other).await?, Exit::Linked(killed.into()));
-            started(&mut events, "a", 2).await?;
+            assert_eq!(events.exited(other).await?.exit, Exit::Linked(killed.into()));
+            events.started("a", 2).await?;
             assert!(b.ask(MemberPid).await.is_err());
             sys.stop(&a).await?;
         }
@@ -44,21 +35,21 @@ fn a_link_holds_for_one_life_and_an_end_as_it_was_meant_harms_nobody() {
         let mut events = sys.events().await?;
         a.ask(LinkTo(b.clone())).await?;
         b.tell(Finish).await?;
-        assert_eq!(exit_of(&mut events, "b").await?, Exit::Finished);
+        assert_eq!(events.exited("b").await?.exit, Exit::Finished);
         assert!(a.ask(LinkTo(b)).await.is_err());
         a.ask(LinkTo(c.clone())).await?;
         a.ask(UnlinkFrom(c.clone())).await?;
         crash(&sys, "c").await?;
-        started(&mut events, "c", 2).await?;
+        events.started("c", 2).await?;
         assert_eq!(a.ask(MemberPid).await?, a_pid);
         a.ask(LinkTo(c.clone())).await?;
         sys.kill(&a).await?;
-        assert_eq!(exit_of(&mut events, "c").await?, Exit::Linked("a".into()));
-        started(&mut events, "c", 3).await?;
+        assert_eq!(events.exited("c").await?.exit, Exit::Linked("a".into()));
+        events.started("c", 3).await?;
         // The next lives are strangers.
         let c_pid = c.ask(MemberPid).await?;
         crash(&sys, "a").await?;
-        started(&mut events, "a", 3).await?;
+        events.started("a", 3).await?;
         assert_eq!(c.ask(MemberPid).await?, c_pid);
         Ok(())
     });

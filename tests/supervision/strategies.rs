@@ -47,7 +47,7 @@ fn one_for_one_restarts_nobody_else() {
         let (a, c) = (pid(&sys, "g/a").await?, pid(&sys, "g/c").await?);
         let mut events = sys.events().await?;
         crash(&sys, "g/b").await?;
-        started(&mut events, "g/b", 2).await?;
+        events.started("g/b", 2).await?;
         assert_eq!((pid(&sys, "g/a").await?, pid(&sys, "g/c").await?), (a, c));
         assert_eq!(journal.lines()[3..], ["start g/b#2"]);
         Ok(())
@@ -62,7 +62,7 @@ fn one_for_all_stops_the_others_in_reverse_and_starts_all_in_order() {
         sys.start_group(group).await?;
         let mut events = sys.events().await?;
         crash(&sys, "g/b").await?;
-        started(&mut events, "g/c", 2).await?;
+        events.started("g/c", 2).await?;
         let expected = ["stop g/c#1", "stop g/a#1", "start g/a#2", "start g/b#2", "start g/c#2"];
         assert_eq!(journal.lines()[3..], expected);
         Ok(())
@@ -78,7 +78,7 @@ fn rest_for_one_restarts_those_behind_it() {
         let a = pid(&sys, "g/a").await?;
         let mut events = sys.events().await?;
         crash(&sys, "g/b").await?;
-        started(&mut events, "g/d", 2).await?;
+        events.started("g/d", 2).await?;
         let expected = ["stop g/d#1", "stop g/c#1", "start g/b#2", "start g/c#2", "start g/d#2"];
         assert_eq!(journal.lines()[4..], expected);
         assert_eq!(pid(&sys, "g/a").await?, a);
@@ -102,7 +102,7 @@ fn a_temporary_child_goes_with_its_group_and_does_not_come_back() {
         events.wait_for(|e| matches!(e, Event::Ended { name, .. } if name == "g/t").then_some(())).await?;
         sys.start_child("g", member(&journal, "u").restart(Restart::Temporary)).await?;
         crash(&sys, "g/a").await?;
-        started(&mut events, "g/b", 2).await?;
+        events.started("g/b", 2).await?;
         let names: Vec<String> = sys.children("g").await?.into_iter().map(|child| child.path).collect();
         assert_eq!(names, ["g/a", "g/b"]);
         Ok(())
@@ -123,7 +123,7 @@ fn a_transient_child_that_finished_rests_until_its_group_is_restarted() {
         events.wait_for(|e| matches!(e, Event::Exited(r) if r.name == "g/t").then_some(())).await?;
         assert_eq!(phase(&sys, "g/t").await?, Phase::Stopped);
         crash(&sys, "g/a").await?;
-        started(&mut events, "g/t", 2).await?;
+        events.started("g/t", 2).await?;
         assert_eq!(phase(&sys, "g/t").await?, Phase::Running);
         Ok(())
     });
@@ -140,7 +140,7 @@ fn more_restarts_than_the_group_bears_end_it_whoever_they_were() {
         let mut events = sys.events().await?;
         for (name, life) in [("g/a", 2), ("g/b", 2)] {
             crash(&sys, name).await?;
-            started(&mut events, name, life).await?;
+            events.started(name, life).await?;
         }
         crash(&sys, "g/a").await?;
         assert_eq!(group_ended(&mut events, "g").await?, GroupEnd::GaveUp("g/a".into()));
@@ -162,7 +162,7 @@ fn a_group_that_gave_up_is_restarted_by_its_own_group_with_a_new_budget() {
         for life in 2..=4 {
             crash(&sys, "g/inner/a").await?;
             assert_eq!(group_ended(&mut events, "g/inner").await?, GroupEnd::GaveUp("g/inner/a".into()));
-            started(&mut events, "g/inner/b", life).await?;
+            events.started("g/inner/b", life).await?;
         }
         Ok(())
     });
@@ -203,7 +203,7 @@ fn a_failed_restart_counts_and_is_tried_again() {
         sys.start_group(Group::new("g").intensity(3, Duration::from_secs(60)).child(flaky)).await?;
         let mut events = sys.events().await?;
         crash(&sys, "g/flaky").await?;
-        started(&mut events, "g/flaky", 4).await?;
+        events.started("g/flaky", 4).await?;
         assert_eq!(sys.tree(Some("g/flaky")).await?.nodes[0].restarts, 3);
         Ok(())
     });
@@ -226,7 +226,7 @@ fn a_group_ends_with_its_first_or_its_last_significant_child() {
             let mut events = sys.events().await?;
             // A crash is followed by a restart, and is no end.
             crash(&sys, "g/a").await?;
-            started(&mut events, "g/a", 2).await?;
+            events.started("g/a", 2).await?;
             find(&sys, "g/a").await?.tell(Finish).await?;
             if !first_is_enough {
                 events

@@ -28,14 +28,7 @@ fn main() -> ExitCode {
         } else {
             let a = sys.find::<Member>("outer/inner/a").await?;
             for life in 1..=4 {
-                events
-                    .wait_for(|event| match event {
-                        Event::Started { name, incarnation, .. } => {
-                            (name == "outer/inner/a" && incarnation.0 == life).then_some(())
-                        }
-                        _ => None,
-                    })
-                    .await?;
+                events.started("outer/inner/a", life).await?;
                 a.tell(Crash).await?;
             }
         }

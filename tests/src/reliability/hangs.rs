@@ -37,10 +37,7 @@ pub async fn run(sys: &System, effort: Effort, score: &mut Score) -> Result<()> 
             victim.ask(Pid).deadline(PATIENCE).await?;
             let begun = Instant::now();
             victim.tell(Commit(fault)).await?;
-            let death = events.wait_for(|event| match event {
-                Event::Exited(report) => Some(report),
-                _ => None,
-            });
+            let death = events.exited("*");
             let report = tokio::time::timeout(PATIENCE, death).await??;
             times.push(begun.elapsed());
             other += u64::from(!matches!(report.exit, Exit::Hung(_)));
