@@ -14,6 +14,7 @@ use crate::process::exit::Usage;
 use crate::report::{CrashReport, Exit, Verdict};
 use crate::spec::Window;
 use crate::wire::control::Told;
+use crate::wire::conversation::Listener;
 use crate::wire::frame::{Kind, Status};
 use crate::wire::ids::{Capability, Incarnation, Sequence};
 use crate::wire::transport::DataSocket;
@@ -421,4 +422,47 @@ async fn what_must_be_said_soon_is_not_said_while_a_hung_thread_keeps_the_contro
     assert!(!node.say_within(&stack(), limit));
     drop(hung);
     assert!(node.say_within(&stack(), limit));
+}
+
+/// The requests that a node has made since it was looked at last.
+fn requests(control: &OwnedFd, listener: &mut Listener) -> Vec<(u64, Request)> {
+    let mut buffer = [0; 4096];
+    while let Ok((read, _)) = rustix::net::recv(control, &mut buffer, rustix::net::RecvFlags::DONTWAIT) {
+        listener.heard(&buffer[..read]);
+    }
+    let mut requests = Vec::new();
+    while let Some((said, _)) = listener.next::<ToSupervisor>().unwrap() {
+        if let ToSupervisor::Request { number, request } = said {
+            requests.push((number, request));
+        }
+    }
+    requests
+}
+
+#[tokio::test]
+async fn the_supervisor_is_told_once_nobody_listens_any_more_and_not_before() {
+    let system = SystemId(78);
+    let (node, _arriving, control) = node(1, system);
+    let mut listener = Listener::new(Role::Actor, system);
+    let begin = async |listener: &mut Listener| {
+        let events = tokio::spawn({
+            let node = Arc::clone(&node);
+            async move { crate::Events::begin(&node).await.unwrap() }
+        });
+        let asked = loop {
+            tokio::task::yield_now().await;
+            if let Some(asked) = requests(&control, listener).pop() {
+                break asked;
+            }
+        };
+        assert!(matches!(asked.1, Request::Events), "{asked:?}");
+        node.hear(ToPeer::Answer { number: asked.0, answer: Ok(Answer::Done) }, Vec::new());
+        events.await.unwrap()
+    };
+    let (first, second) = (begin(&mut listener).await, begin(&mut listener).await);
+    drop(first);
+    assert!(requests(&control, &mut listener).is_empty(), "the other still listens");
+    drop(second);
+    let said = requests(&control, &mut listener);
+    assert!(matches!(said[..], [(_, Request::EndEvents)]), "{said:?}");
 }
