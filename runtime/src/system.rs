@@ -259,7 +259,7 @@ impl System {
     /// `None` if that cannot be seen: it has no process just now, its process is stopped, or it blocks SIGURG, by which
     /// it is asked. A process that sleeps until something happens shows the runtime, and a handler that awaits is on no
     /// stack. Finding the names takes some hundred milliseconds of the process's other thread; after a second nobody waits
-    /// any more.
+    /// any more. It also takes the process's memory, so an actor near its memory limit may die of it.
     ///
     /// # Errors
     /// [`SystemError::Unreachable`] if it has ended.

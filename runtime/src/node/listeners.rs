@@ -3,9 +3,13 @@
 //! The supervisor sends each event once to each process that listens; here it is given to everybody who does. A listener
 //! counts from where the supervisor's answer stands among the events, so what was before is not told again.
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
+use super::{Node, Waiting};
+use crate::error::SystemError;
 use crate::event::Event;
+use crate::sync::lock;
+use crate::wire::control::{Refusal, Request};
 
 /// Events that may wait for a listener; then it misses some, and is told how many.
 const EVENTS: usize = 1 << 16;
@@ -24,6 +28,33 @@ pub(super) struct Listener {
     number: u64,
     sender: mpsc::Sender<(u64, Event)>,
     missed: u64,
+}
+
+impl Node {
+    /// Everything that happens in the system from the supervisor's answer on, and the number under which that ends.
+    pub(crate) async fn listen(&self) -> Result<(u64, mpsc::Receiver<(u64, Event)>), Refusal> {
+        let (listener, number, events) = lock(&self.listeners).ask();
+        let (waiter, answer) = oneshot::channel();
+        self.ask_supervisor(Request::Events, Waiting::Events(listener, waiter));
+        match answer.await {
+            Ok(Ok(_)) => Ok((number, events)),
+            Ok(Err(refusal)) => Err(refusal),
+            Err(_) => Err(Refusal::System(SystemError::ShuttingDown)),
+        }
+    }
+
+    /// The listener of this number does not listen any more.
+    pub(crate) fn end_listening(&self, number: u64) {
+        let mut listeners = lock(&self.listeners);
+        if !listeners.remove(number) {
+            self.nobody_listens();
+        }
+    }
+
+    /// To be said while the listeners are locked, so that it does not overtake the question of a new one.
+    pub(super) fn nobody_listens(&self) {
+        drop(self.request_numbered(Request::EndEvents));
+    }
 }
 
 impl Listeners {

@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{SystemError, Unreachable};
-use crate::event::{Down, Event};
+use crate::event::Down;
 use crate::fault::here::{Tell, Who};
 use crate::fault::{self, Injector};
 use crate::process::recorder::Recorder;
@@ -347,31 +347,6 @@ impl Node {
     pub(crate) fn arrive(&self, arrival: Arrival) {
         // A mailbox that has gone takes nothing more.
         let _ = self.arrivals.send(arrival);
-    }
-
-    /// Everything that happens in the system from the supervisor's answer on, and the number under which that ends.
-    pub(crate) async fn listen(&self) -> Result<(u64, mpsc::Receiver<(u64, Event)>), Refusal> {
-        let (listener, number, events) = lock(&self.listeners).ask();
-        let (waiter, answer) = oneshot::channel();
-        self.ask_supervisor(Request::Events, Waiting::Events(listener, waiter));
-        match answer.await {
-            Ok(Ok(_)) => Ok((number, events)),
-            Ok(Err(refusal)) => Err(refusal),
-            Err(_) => Err(Refusal::System(SystemError::ShuttingDown)),
-        }
-    }
-
-    /// The listener of this number does not listen any more.
-    pub(crate) fn end_listening(&self, number: u64) {
-        let mut listeners = lock(&self.listeners);
-        if !listeners.remove(number) {
-            self.nobody_listens();
-        }
-    }
-
-    /// To be said while the listeners are locked, so that it does not overtake the question of a new one.
-    fn nobody_listens(&self) {
-        drop(self.request_numbered(Request::EndEvents));
     }
 
     /// Monitors an actor for the program itself; says where its `Down` comes out, and the monitor's number.
