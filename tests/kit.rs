@@ -74,10 +74,14 @@ fn returns_an_error() {
 #[ignore = "it is meant to be aborted, and is run by the test below"]
 fn blocks_its_thread() {
     watertight::test(async |sys| {
+        let soon = fault::Fault::Delay(Duration::from_millis(1)).at(Cut::Arrived).message::<Commit>();
+        sys.inject(Plan::seeded(1).with(soon)).await?;
+        let mut timeline = Timeline::begin(&sys).await?;
         let victim = sys.spawn_with(victim()).await?;
         victim.ask(Add(5)).await?;
         victim.tell(Commit(Fault::Loop)).await?;
-        stack_that_shows(&sys, &victim, "loops_for_ever").await?;
+        // It has arrived. To wait for its stack would take a busy machine longer than the limit.
+        timeline.wait(PATIENCE, &Expected::injected("victim")).await?;
         loop {
             std::thread::park();
         }

@@ -19,8 +19,8 @@ fn victim() -> Spec<Specimen> {
         .name("victim")
         .backoff(Backoff::NONE)
         .intensity(1000, Duration::from_secs(60))
-        .memory(256 << 20)
-        .hang_limit(Duration::from_secs(1))
+        .memory(64 << 20)
+        .hang_limit(Duration::from_millis(500))
         .start_deadline(Duration::from_secs(3))
         .stop_grace(Duration::from_millis(300))
 }
