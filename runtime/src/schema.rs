@@ -11,30 +11,54 @@ pub(crate) const PLACE: &NamedType = &NamedType { name: "watertight::Descriptor"
 
 /// Whether values of type `T` may own descriptors.
 pub const fn owns_descriptors<T: Schema + ?Sized>() -> bool {
-    has_place(T::SCHEMA)
+    has(T::SCHEMA, Feature::Place)
 }
 
-const fn has_place(of: &NamedType) -> bool {
-    if is_same(of.name, PLACE.name) {
+/// What may be looked for in a schema.
+#[derive(Clone, Copy)]
+enum Feature {
+    /// The [`PLACE`] of a descriptor.
+    Place,
+    /// A sequence whose elements, or a map whose keys, may take no bytes: then its length bounds it alone.
+    WeightlessElements,
+}
+
+impl Feature {
+    /// Whether it is of this type itself, whatever is within.
+    const fn is_of(self, of: &NamedType) -> bool {
+        match (self, of.ty) {
+            (Feature::Place, _) => is_same(of.name, PLACE.name),
+            (
+                Feature::WeightlessElements,
+                DataModelType::Seq(inner) | DataModelType::Map { key: inner, .. },
+            ) => !takes_bytes(inner),
+            (Feature::WeightlessElements, _) => false,
+        }
+    }
+}
+
+/// Whether the type, or one within it, has that.
+const fn has(of: &NamedType, what: Feature) -> bool {
+    if what.is_of(of) {
         return true;
     }
     match of.ty {
         DataModelType::Option(inner) | DataModelType::Seq(inner) | DataModelType::NewtypeStruct(inner) => {
-            has_place(inner)
+            has(inner, what)
         }
-        DataModelType::Map { key, val } => has_place(key) || has_place(val),
-        DataModelType::Tuple(all) | DataModelType::TupleStruct(all) => any_has_place(all),
-        DataModelType::Struct(fields) => any_field_has_place(fields),
+        DataModelType::Map { key, val } => has(key, what) || has(val, what),
+        DataModelType::Tuple(all) | DataModelType::TupleStruct(all) => one_has(all, what),
+        DataModelType::Struct(fields) => a_field_has(fields, what),
         DataModelType::Enum(variants) => {
             let mut at = 0;
             while at < variants.len() {
-                let has = match variants[at].ty {
+                let found = match variants[at].ty {
                     DataModelVariant::UnitVariant => false,
-                    DataModelVariant::NewtypeVariant(inner) => has_place(inner),
-                    DataModelVariant::TupleVariant(all) => any_has_place(all),
-                    DataModelVariant::StructVariant(fields) => any_field_has_place(fields),
+                    DataModelVariant::NewtypeVariant(inner) => has(inner, what),
+                    DataModelVariant::TupleVariant(all) => one_has(all, what),
+                    DataModelVariant::StructVariant(fields) => a_field_has(fields, what),
                 };
-                if has {
+                if found {
                     return true;
                 }
                 at += 1;
@@ -46,10 +70,10 @@ const fn has_place(of: &NamedType) -> bool {
     }
 }
 
-const fn any_has_place(all: &[&NamedType]) -> bool {
+const fn one_has(all: &[&NamedType], what: Feature) -> bool {
     let mut at = 0;
     while at < all.len() {
-        if has_place(all[at]) {
+        if has(all[at], what) {
             return true;
         }
         at += 1;
@@ -57,10 +81,10 @@ const fn any_has_place(all: &[&NamedType]) -> bool {
     false
 }
 
-const fn any_field_has_place(fields: &[&NamedValue]) -> bool {
+const fn a_field_has(fields: &[&NamedValue], what: Feature) -> bool {
     let mut at = 0;
     while at < fields.len() {
-        if has_place(fields[at].ty) {
+        if has(fields[at].ty, what) {
             return true;
         }
         at += 1;
@@ -82,63 +106,11 @@ const fn is_same(one: &str, other: &str) -> bool {
 /// # Errors
 /// [`DecodeError`].
 pub fn decode<T: DeserializeOwned + Schema>(body: &[u8]) -> Result<T, DecodeError> {
-    if const { has_weightless_elements(T::SCHEMA) } {
+    if const { has(T::SCHEMA, Feature::WeightlessElements) } {
         codec::decode_nested(body)
     } else {
         codec::decode(body)
     }
-}
-
-/// Whether there is a sequence whose elements, or a map whose keys, may take no bytes: then its length bounds it alone.
-const fn has_weightless_elements(of: &NamedType) -> bool {
-    match of.ty {
-        DataModelType::Seq(inner) => !takes_bytes(inner) || has_weightless_elements(inner),
-        DataModelType::Map { key, val } => {
-            !takes_bytes(key) || has_weightless_elements(key) || has_weightless_elements(val)
-        }
-        DataModelType::Option(inner) | DataModelType::NewtypeStruct(inner) => has_weightless_elements(inner),
-        DataModelType::Tuple(all) | DataModelType::TupleStruct(all) => any_has_weightless_elements(all),
-        DataModelType::Struct(fields) => any_field_has_weightless_elements(fields),
-        DataModelType::Enum(variants) => {
-            let mut at = 0;
-            while at < variants.len() {
-                let has = match variants[at].ty {
-                    DataModelVariant::UnitVariant => false,
-                    DataModelVariant::NewtypeVariant(inner) => has_weightless_elements(inner),
-                    DataModelVariant::TupleVariant(all) => any_has_weightless_elements(all),
-                    DataModelVariant::StructVariant(fields) => any_field_has_weightless_elements(fields),
-                };
-                if has {
-                    return true;
-                }
-                at += 1;
-            }
-            false
-        }
-        _ => false,
-    }
-}
-
-const fn any_has_weightless_elements(all: &[&NamedType]) -> bool {
-    let mut at = 0;
-    while at < all.len() {
-        if has_weightless_elements(all[at]) {
-            return true;
-        }
-        at += 1;
-    }
-    false
-}
-
-const fn any_field_has_weightless_elements(fields: &[&NamedValue]) -> bool {
-    let mut at = 0;
-    while at < fields.len() {
-        if has_weightless_elements(fields[at].ty) {
-            return true;
-        }
-        at += 1;
-    }
-    false
 }
 
 /// Whether each value takes at least one byte.
@@ -198,7 +170,7 @@ mod tests {
     #[test]
     fn what_has_a_sequence_of_nothings_is_seen_in_its_schema_and_nothing_else_is() {
         const fn has<T: Schema>() -> bool {
-            has_weightless_elements(T::SCHEMA)
+            super::has(T::SCHEMA, Feature::WeightlessElements)
         }
         assert!(has::<Vec<()>>() && has::<Option<Vec<[u8; 0]>>>() && has::<(u8, Vec<Little>)>());
         assert!(has::<Message>() && has::<BTreeMap<u8, Vec<()>>>() && has::<Vec<Vec<((), ())>>>());

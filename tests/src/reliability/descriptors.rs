@@ -78,6 +78,7 @@ async fn in_the_supervisor(sys: &System, rounds: u64, score: &mut Score) -> Resu
             actor.tell(Add(1)).await?;
         }
         let (begun, used) = (std::time::Instant::now(), own_processor_time());
+        // Not a wait for something: the processor time of a span is what is measured.
         tokio::time::sleep(Duration::from_millis(500)).await;
         let share = (own_processor_time() - used).as_secs_f64() / begun.elapsed().as_secs_f64();
         processor = processor.max(share);
@@ -186,6 +187,7 @@ async fn in_an_actor(sys: &System, rounds: u64, score: &mut Score) -> Result<()>
         untold += u64::from(!matches!(carried, Err(AskError::NoDescriptors { .. })));
         unwell += u64::from(starved.ask(Echo(round)).deadline(PATIENCE).await.ok() != Some(round));
         let (begun, used) = (std::time::Instant::now(), machine::processor_time(pid)?);
+        // Not a wait for something: the processor time of a span is what is measured.
         tokio::time::sleep(Duration::from_millis(500)).await;
         let share = (machine::processor_time(pid)? - used).as_secs_f64() / begun.elapsed().as_secs_f64();
         processor = processor.max(share);
