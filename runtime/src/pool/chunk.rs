@@ -12,9 +12,9 @@ use crate::task::RESULT_LIMIT;
 use crate::wire::codec::{self, EncodeError};
 use crate::wire::passing;
 
-/// A chunk should run about so long: a hundred times what it costs to send one, and short enough that the last ones end
+/// A chunk should run about so long: a hundred times what it costs to send and answer one, and short enough that the last ones end
 /// together.
-const TARGET: u64 = 2_000_000;
+const TARGET: u64 = 5_000_000;
 /// A chunk should not run shorter than this, if it can: several times what it costs to send one.
 const LEAST: u64 = 100_000;
 /// Most bytes of inputs in a chunk of more than one task: a frame that leaves in one write.
@@ -247,7 +247,7 @@ mod tests {
         assert_eq!(size(30, 0, None, 2), TASKS);
         assert_eq!(size(30, 0, Some(90_000), 2), 11_250);
         assert_eq!(size(30, 0, Some(10), 2), LEAST / 30);
-        assert_eq!(size(1_000_000, 0, Some(900), 2), 2);
+        assert_eq!(size(1_000_000, 0, Some(900), 2), 5);
         assert_eq!(size(1_000_000, 0, Some(3), 2), 1);
         assert_eq!(size(60_000_000_000, 0, None, 2), 1);
         assert_eq!(size(u64::MAX, 0, Some(u64::MAX), 2), 1);
@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(size(0, 30, None, 2), LEAST / 30);
         assert_eq!(size(0, 30, Some(800), 2), 100);
         assert_eq!((size(0, 30, Some(7), 2), size(0, u64::MAX, None, 2)), (1, 1));
-        assert_eq!(size(1_000_000, 30, None, 2), 2, "what is known is known");
+        assert_eq!(size(1_000_000, 30, None, 2), 5, "what is known is known");
     }
 
     #[test]

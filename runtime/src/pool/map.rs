@@ -48,7 +48,7 @@ pub struct Ordered<I: Iterator, R> {
 macro_rules! settings {
     ($name:ident) => {
         impl<I: Iterator, R> $name<I, R> {
-            /// Sends so many items at a time. Default: as many as take about 2 ms, found as the map goes on.
+            /// Sends so many items at a time. Default: as many as take about 5 ms, found as the map goes on.
             pub fn chunk(mut self, items: usize) -> Self {
                 self.feed.set_chunk(items);
                 self

@@ -9,16 +9,15 @@ use super::job::{Outcome, Shared};
 use super::reading;
 use super::state::WORTH_TAKING;
 use super::stats::WorkerStats;
-use super::worker::{Beyond, CONTEXTS, Run, Worker};
+use super::worker::{Beyond, CONTEXTS, InputRow, Run, Worker};
 use crate::address::Address;
 use crate::clock;
 use crate::process::board::{Board, SLOTS};
 use crate::report::CrashReport;
-use crate::task::Piece;
 use crate::wire::passing::Passed;
 
-/// A chunk that is with a worker for so long is behind a task that is not like the others, in nanoseconds: ten times what
-/// two chunks should take.
+/// A chunk that is with a worker for so long is behind a task that is not like the others, in nanoseconds: several times
+/// what two chunks should take.
 const WAITS: u64 = 40_000_000;
 
 /// A worker as its pool sees it.
@@ -97,20 +96,23 @@ impl Member {
             context,
             block: chunk::block(chunk.job.mean(), timed),
             timed,
-            inputs: Piece(chunk.bytes().to_vec()),
+            inputs: InputRow::Of(chunk.clone()),
             descriptors: Passed(chunk.descriptors()),
         }
     }
 
     /// How long what could be taken back of a chunk will take, in nanoseconds.
-    pub(super) fn left(&self, slot: usize) -> u64 {
+    pub(super) fn left(&self, slot: usize, now: u64) -> u64 {
         let Some(flight) = &self.slots[slot] else { return 0 };
         let at = self.board.progress(slot);
-        let tasks = u64::from(at.end.min(flight.end).saturating_sub(at.claimed));
+        let unclaimed = u64::from(at.end.min(flight.end).saturating_sub(at.claimed));
         let mean = flight.chunk.job.mean();
+        let waits = now.saturating_sub(flight.sent) >= WAITS;
+        // What has just been sent to an idle worker begins there before it could anywhere else.
+        let is_next = at.claimed == 0 && self.slots.iter().flatten().all(|other| flight.sent <= other.sent);
+        let tasks = if is_next && !waits { unclaimed.saturating_sub(1) } else { unclaimed };
         // Of a job of which nothing is known, each task may be long; and nobody knows how long the one in hand will take
         // for which they wait already.
-        let waits = clock::now().saturating_sub(flight.sent) >= WAITS;
         if mean == 0 || waits { tasks * mean.max(WORTH_TAKING) } else { tasks * mean }
     }
 

@@ -51,6 +51,23 @@ impl Member {
 }
 
 #[test]
+fn what_an_idle_worker_has_just_been_sent_is_not_taken_from_it() {
+    let mut one = with_flight(1);
+    let now = one.slots[0].as_ref().unwrap().sent;
+    assert_eq!(one.left(0, now), 0);
+    assert_eq!(one.left(0, now + WAITS), WORTH_TAKING, "it does not come to it");
+    assert_eq!(with_flight(3).left(0, now), 2 * WORTH_TAKING, "but what waits behind its next task");
+    one.work(&[], true);
+    one.board.lay_out(1, 1);
+    one.slots[1] = Some(Flight::new(chunk(1)));
+    assert_eq!(
+        one.left(1, now),
+        WORTH_TAKING,
+        "it waits behind a task of which nobody knows how long it takes"
+    );
+}
+
+#[test]
 fn a_worker_whose_task_was_done_before_the_signal_came_is_pardoned() {
     let mut idle = member();
     idle.condemn(TaskError::Cancelled);

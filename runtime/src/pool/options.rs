@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::crew::Crew;
 use super::error::{MOST_WORKERS, PoolError};
 use super::member::Member;
-use super::worker::{Equipment, Run, Worker};
+use super::worker::{Equipment, InputRow, Run, Worker};
 use super::{Keeper, Pool, starts, watch};
 use crate::System;
 use crate::error::{Result, SpawnError};
@@ -212,7 +212,7 @@ async fn start(
         context: None,
         block: 1,
         timed: false,
-        inputs: Piece::default(),
+        inputs: InputRow::Arrived(Piece::default()),
         descriptors: Passed::default(),
     };
     board.lay_out(0, 0);

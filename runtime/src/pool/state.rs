@@ -9,6 +9,7 @@ use super::job::Job;
 use super::member::{Flight, Member, fail};
 use super::worker::Worker;
 use crate::address::Address;
+use crate::clock;
 use crate::process::board::SLOTS;
 use crate::process::code_reference::CodeReference;
 
@@ -158,11 +159,12 @@ impl State {
         if !self.members[member].is_idle() {
             return None;
         }
+        let now = clock::now();
         let (_, index, slot) = self
             .members
             .iter()
             .enumerate()
-            .flat_map(|(index, member)| (0..SLOTS).map(move |slot| (member.left(slot), index, slot)))
+            .flat_map(|(index, member)| (0..SLOTS).map(move |slot| (member.left(slot, now), index, slot)))
             .max()
             .filter(|(worth, ..)| *worth >= WORTH_TAKING)?;
         let member = &mut self.members[index];

@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::chunk::Chunk;
 use super::job::Shared;
 use super::shift::{Shift, Terms};
 use crate::actor::{Actor, Context, Handler};
@@ -50,10 +51,17 @@ pub(crate) struct Run {
     pub(super) block: u32,
     /// Tasks have a deadline: note when each begins.
     pub(super) timed: bool,
-    /// Inputs, each behind its length.
-    pub(super) inputs: Piece,
+    pub(super) inputs: InputRow,
     /// Beside the one input that needs them.
     pub(super) descriptors: Passed,
+}
+
+/// Inputs, each behind its length.
+pub(super) enum InputRow {
+    /// As they go: they stay where their chunk has them.
+    Of(Chunk),
+    /// As they come.
+    Arrived(Piece),
 }
 
 /// How a chunk ended.
@@ -73,6 +81,27 @@ pub(crate) struct Beyond {
     /// A row of one.
     pub(super) row: Piece,
     pub(super) descriptors: Passed,
+}
+
+impl InputRow {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            InputRow::Of(chunk) => chunk.bytes(),
+            InputRow::Arrived(piece) => &piece.0,
+        }
+    }
+}
+
+impl Serialize for InputRow {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.bytes())
+    }
+}
+
+impl<'de> Deserialize<'de> for InputRow {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<InputRow, D::Error> {
+        Piece::deserialize(deserializer).map(InputRow::Arrived)
+    }
 }
 
 impl Message for Run {
@@ -144,7 +173,7 @@ impl Worker {
             progress: &|| cx.progress(),
         };
         let desk = self.board.desk(usize::from(run.slot));
-        let mut shift = Shift::new(desk, &run.inputs.0, terms);
+        let mut shift = Shift::new(desk, run.inputs.bytes(), terms);
         let descriptors = std::mem::take(&mut run.descriptors.0);
         // They came with this message, and nobody else has them.
         passing::with(descriptors.into_iter().filter_map(Arc::into_inner).collect(), || {

@@ -1,4 +1,4 @@
-//! Bodies: the only file that names postcard.
+//! Bodies: with [`quick`](super::quick), the only file that names postcard.
 //!
 //! Encoding appends to a buffer that is used again and again, and stops at a limit before it has filled memory.
 //! Decoding demands that nothing is left over: a body that is longer than its type says is an error, never a guess.
@@ -9,7 +9,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
 use super::depth::DepthLimited;
+use super::number;
 use super::passing;
+use super::quick::{Quick, TakesNumbers};
 use super::weight::{WEIGHTLESS, Weight};
 
 /// How deeply a body of a recursive type may nest: far more than data has, far less than a 2 MiB stack holds
@@ -72,7 +74,9 @@ pub fn encode_into<T: Serialize + ?Sized>(
 /// each of very many small values, and an error with a text would cost more than the value.
 #[inline]
 pub fn encode_within<T: Serialize + ?Sized>(value: &T, room: &mut [u8]) -> Option<usize> {
-    postcard::serialize_with_flavor(value, Within { room, used: 0 }).ok()
+    let mut quick = Quick::new(Within { room, used: 0 });
+    value.serialize(&mut quick).ok()?;
+    Some(quick.0.output.used)
 }
 
 /// `value` as bytes of its own, for what is not sent often.
@@ -106,7 +110,7 @@ pub fn decode_nested<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeError>
 ///
 /// # Errors
 /// [`Unread`].
-#[inline]
+#[inline(always)] // A number is then read in registers; what is counted meanwhile is not even in memory.
 pub fn read_nested<T: DeserializeOwned>(body: &[u8]) -> Result<T, Unread> {
     let weight = Weight::new(body);
     let mut deserializer = postcard::Deserializer::from_flavor(Weighed(&weight));
@@ -153,8 +157,8 @@ fn reason(error: &postcard::Error) -> String {
     }
 }
 
-/// Bytes of the longest number.
-const SHORT: usize = 10;
+/// Of what is no longer than a number, a call to copy it would cost more than the copy.
+const SHORT: usize = number::LONGEST;
 
 /// Writes to the end of a buffer, up to a limit.
 struct Tail<'a> {
@@ -174,7 +178,6 @@ impl Flavor for Tail<'_> {
             return Err(postcard::Error::SerializeBufferFull);
         }
         if bytes.len() <= SHORT {
-            // A number, most often: a call to copy it would cost more than the copy.
             for byte in bytes {
                 self.out.push(*byte);
             }
@@ -221,6 +224,15 @@ impl Flavor for Within<'_> {
     #[inline]
     fn finalize(self) -> postcard::Result<usize> {
         Ok(self.used)
+    }
+}
+
+impl TakesNumbers for Within<'_> {
+    #[inline]
+    fn try_number(&mut self, number: u64) -> postcard::Result<()> {
+        let room = self.room.get_mut(self.used..).unwrap_or_default();
+        self.used += number::write(number, room).ok_or(postcard::Error::SerializeBufferFull)?;
+        Ok(())
     }
 }
 

@@ -32,6 +32,54 @@ fn shapes() -> impl Strategy<Value = Shape> {
     leaf.prop_recursive(5, 40, 6, |inner| prop::collection::vec(inner, 0..6).prop_map(Shape::Nested))
 }
 
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Nothing;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Pair(i16, u16);
+
+/// Each kind of value that serde knows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct All {
+    small: (bool, i8, u8),
+    numbers: (Pair, i32, u32, i64, u64, i128, u128),
+    real: (f32, f64),
+    text: (char, String),
+    nothing: (Nothing, (), Option<u64>),
+    something: Option<Option<i64>>,
+    new: Shape,
+    array: [u32; 3],
+    map: BTreeMap<i64, Vec<u16>>,
+    shape: Shape,
+}
+
+impl All {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)] // Any number does.
+    fn of(n: i64, shape: Shape) -> All {
+        let without_sign = n.cast_unsigned();
+        All {
+            small: (n % 2 == 0, n as i8, without_sign as u8),
+            numbers: (
+                Pair(n as i16, without_sign as u16),
+                n as i32,
+                without_sign as u32,
+                n,
+                without_sign,
+                i128::from(n) << 60,
+                u128::from(without_sign) << 60,
+            ),
+            real: (n as f32, n as f64),
+            text: (char::from(without_sign as u8), n.to_string()),
+            nothing: (Nothing, (), None),
+            something: Some(Some(n)),
+            new: Shape::New(without_sign),
+            array: [0, 127, 128],
+            map: BTreeMap::from([(n, vec![without_sign as u16; 3])]),
+            shape,
+        }
+    }
+}
+
 /// Writes something, and then refuses.
 struct Refuses;
 
@@ -156,6 +204,32 @@ proptest! {
             prop_assert_eq!((result, &out[..3], &out[3..]), (Ok(()), &[1, 2, 3][..], &bytes[..]));
         } else {
             prop_assert_eq!((result, out), (Err(EncodeError::TooLarge(limit)), vec![1, 2, 3]));
+        }
+    }
+
+    #[test]
+    fn what_is_written_in_place_is_the_same_in_any_room(shape in shapes(), number in any::<i64>(), shift in 0..64_u32, room in 0..300_usize) {
+        let all = All::of(number >> shift, shape);
+        let bytes = encode(&all, LIMIT).unwrap();
+        let mut place = vec![0xee; room];
+        let used = encode_within(&all, &mut place);
+        prop_assert_eq!(used, (bytes.len() <= room).then_some(bytes.len()));
+        if let Some(used) = used {
+            prop_assert_eq!(&place[..used], &bytes[..]);
+            prop_assert!(place[used..].iter().all(|byte| *byte == 0xee));
+        }
+        prop_assert_eq!(decode_nested::<All>(&bytes), Ok(all));
+    }
+
+    #[test]
+    fn numbers_of_any_bytes_are_read_alike(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+        type Numbers = (u16, i16, u32, i32, u64, i64);
+        prop_assert_eq!(decode::<Numbers>(&bytes), decode_nested::<Numbers>(&bytes));
+        // Half of all bytes go on: those that end soon are more often numbers.
+        let tame: Vec<u8> = bytes.iter().enumerate().map(|(at, byte)| if at % 3 == 2 { byte & 0x7f } else { *byte }).collect();
+        for end in 0..=tame.len() {
+            prop_assert_eq!(decode::<Numbers>(&tame[..end]), decode_nested::<Numbers>(&tame[..end]));
+            prop_assert_eq!(decode::<(u16, Vec<u64>)>(&tame[..end]), decode_nested::<(u16, Vec<u64>)>(&tame[..end]));
         }
     }
 

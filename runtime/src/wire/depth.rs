@@ -12,6 +12,7 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
+use super::number;
 use super::weight::Weight;
 
 /// A deserializer, and whatever it meets on its way, that refuses to nest more deeply than its limit.
@@ -81,6 +82,27 @@ macro_rules! hand_on_deserialize {
     )*};
 }
 
+/// Keeps what is usual small, so that it becomes a part of whatever reads a number.
+#[cold]
+#[inline(never)]
+fn rarely<T>(read: impl FnOnce() -> T) -> T {
+    read()
+}
+
+/// Numbers are read where they stand. What is longer than nearly all numbers of its type, or wrong, is for `inner` to read.
+macro_rules! read_numbers {
+    ($($method:ident: $visit:ident($type:ty), at most $most:literal bytes, as $number:expr;)*) => {$(
+        #[inline]
+        #[allow(clippy::cast_possible_truncation)] // So many bytes hold no larger ones.
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+            match self.level.weight.number($most) {
+                Some(number) => visitor.$visit($number(number) as $type),
+                None => rarely(|| self.inner.$method(self.level.within(visitor))),
+            }
+        }
+    )*};
+}
+
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for DepthLimited<'_, D> {
     type Error = D::Error;
 
@@ -88,14 +110,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for DepthLimited<'_, D> {
         deserialize_any();
         deserialize_bool();
         deserialize_i8();
-        deserialize_i16();
-        deserialize_i32();
-        deserialize_i64();
         deserialize_i128();
         deserialize_u8();
-        deserialize_u16();
-        deserialize_u32();
-        deserialize_u64();
         deserialize_u128();
         deserialize_f32();
         deserialize_f64();
@@ -115,6 +131,15 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for DepthLimited<'_, D> {
         deserialize_enum(name: &'static str, variants: &'static [&'static str]);
         deserialize_identifier();
         deserialize_ignored_any();
+    }
+
+    read_numbers! {
+        deserialize_u16: visit_u16(u16), at most 2 bytes, as u64::from;
+        deserialize_u32: visit_u32(u32), at most 4 bytes, as u64::from;
+        deserialize_u64: visit_u64(u64), at most 9 bytes, as u64::from;
+        deserialize_i16: visit_i16(i16), at most 2 bytes, as number::with_sign;
+        deserialize_i32: visit_i32(i32), at most 4 bytes, as number::with_sign;
+        deserialize_i64: visit_i64(i64), at most 9 bytes, as number::with_sign;
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {

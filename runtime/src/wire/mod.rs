@@ -1,6 +1,6 @@
 //! What crosses a socket: identities, frames, bodies, control messages and the sockets themselves.
 //!
-//! [`ids`], [`frame`] and [`codec`] are pure. [`control`] is the conversation of a process with its supervisor.
+//! [`ids`], [`frame`], [`number`] and [`codec`] are pure. [`control`] is the conversation of a process with its supervisor.
 //! [`transport`] is the only file that names interprocess.
 
 pub mod codec;
@@ -10,8 +10,10 @@ pub mod depth;
 pub mod frame;
 pub mod hello;
 pub mod ids;
+pub mod number;
 pub mod passing;
 pub mod place;
+pub mod quick;
 pub mod records;
 pub mod transport;
 pub mod weight;

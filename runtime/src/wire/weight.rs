@@ -8,6 +8,8 @@ use std::cell::Cell;
 
 use serde::de::Error;
 
+use super::number;
+
 /// Most elements of one body that took no bytes, in all its sequences and maps together: far more than anybody counts
 /// with, and read within a millisecond.
 pub const WEIGHTLESS: usize = 1 << 16;
@@ -47,6 +49,14 @@ impl<'a> Weight<'a> {
         let (taken, rest) = self.rest.get().split_at_checked(bytes)?;
         self.rest.set(rest);
         Some(taken)
+    }
+
+    /// The number that comes next, if it takes at most `most` bytes, and fewer than [`number::LONGEST`].
+    #[inline]
+    pub fn number(&self, most: usize) -> Option<u64> {
+        let (number, rest) = number::read(self.rest.get(), most)?;
+        self.rest.set(rest);
+        Some(number)
     }
 
     /// Counts an element that was begun when `before` bytes were left.
