@@ -88,6 +88,9 @@ impl Supervisor {
         if self.shutting_down {
             return Err(SpawnError::ShuttingDown);
         }
+        if !request.arguments.arrived_whole() {
+            return Err(SpawnError::NoDescriptors);
+        }
         request.options.check(request.name.as_deref())?;
         request.actor_type = harmless::name(&request.actor_type);
         if self.actors.len() >= ACTORS as usize {
