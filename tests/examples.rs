@@ -48,6 +48,31 @@ fn succeeds(name: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// What becomes of an example that prints to nobody.
+fn unheard(name: &str, arguments: &[&str]) -> Output {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(folder_of_examples().join(name));
+    command.args(arguments).current_dir(folder.path()).env("RUST_BACKTRACE", "1");
+    command.stdout(writer).stderr(std::process::Stdio::piped()).spawn().unwrap().wait_with_output().unwrap()
+}
+
+#[test]
+fn an_example_whose_output_nobody_reads_ends_quietly_and_says_so_by_its_code() {
+    for name in ["hello", "pool", "ping_pong", "ring", "chat", "shop", "readers", "shared"] {
+        let output = unheard(name, &[]);
+        let wrong = String::from_utf8_lossy(&output.stderr);
+        assert!(!wrong.contains("panicked") && !wrong.contains("stack backtrace"), "{name}: {wrong}");
+        // What a shell says of a program that SIGPIPE has ended.
+        assert_eq!(output.status.code(), Some(141), "{name}: {wrong}");
+    }
+    // What these print comes from processes of theirs, and is passed on while anybody reads.
+    for name in ["process", "four_processes"] {
+        assert_eq!(unheard(name, &[]).status.code(), Some(0), "{name}");
+    }
+}
+
 #[test]
 fn hello_adds_up() {
     assert!(succeeds("hello", &[]).contains("1 + 2 + ... + 10 = 55"));

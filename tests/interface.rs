@@ -41,6 +41,8 @@ mod replies;
 mod senders;
 #[path = "interface/specs.rs"]
 mod specs;
+#[path = "interface/starvation.rs"]
+mod starvation;
 #[path = "interface/systems.rs"]
 mod systems;
 #[path = "interface/timers.rs"]

@@ -16,13 +16,14 @@ use crate::error::{AdministrationError, Error, Result, SpawnError, SystemError};
 use crate::event::Down;
 use crate::group::Group;
 use crate::message::{Includes, Message, Protocol};
+use crate::monitor;
 use crate::node::Node;
 use crate::reply::ReplyTo;
 use crate::sender::SenderEnded;
 use crate::spec::Spec;
 use crate::system;
 use crate::wire::codec::{self, EncodeError};
-use crate::wire::control::{Answer, Refusal, Request};
+use crate::wire::control::{Answer, Request};
 use crate::wire::frame::{BODY_LIMIT, Status};
 use crate::wire::ids::{ActorId, Incarnation, LinkId, MessageKey, RawAddress, Sequence};
 use crate::wire::passing::{self, Beside};
@@ -265,7 +266,8 @@ impl<A: Actor> Context<A> {
 
     /// Asks for one [`Down`] when this incarnation of `actor` ends, behind everything that it had sent here; at once if
     /// it has ended already. Returns the monitor's number, which the `Down` carries. `Down` must be among this actor's
-    /// messages.
+    /// messages. A monitor lasts until its `Down`, until it is [ended](Self::demonitor), or as long as this incarnation.
+    /// If the future is dropped before it is ready, there is no monitor, though a `Down` may be on its way already.
     ///
     /// # Errors
     /// [`SystemError`] when the address leads nowhere.
@@ -273,12 +275,7 @@ impl<A: Actor> Context<A> {
     where
         A::Messages: Includes<Down, P>,
     {
-        let (number, answer) = self.node.request_numbered(Request::Monitor { address: actor.raw() });
-        match answer.await {
-            Ok(Ok(Answer::Done)) => Ok(number),
-            Ok(Err(Refusal::Unreachable(reason))) => Err(SystemError::Unreachable(reason)),
-            _ => Err(SystemError::ShuttingDown),
-        }
+        monitor::begin_for_actor(&self.node, actor.raw()).await
     }
 
     /// Ends a monitor. A [`Down`] that is already on its way may still come.

@@ -303,6 +303,10 @@ pub enum SpawnError {
     /// The system is shutting down.
     #[error("the system is shutting down")]
     ShuttingDown,
+    /// The program has as many descriptors open as it may, and those that its arguments own did not get in: nothing was
+    /// started. Later it may be.
+    #[error("the program has too many descriptors open to take in those of the arguments")]
+    NoDescriptors,
 }
 
 /// Why something about the supervision tree was not done.

@@ -346,6 +346,8 @@ pub struct ActorInfo {
     pub start_info: Option<Vec<u8>>,
     /// How its process is shut in, while it runs.
     pub confinement: Option<Confinement>,
+    /// How many monitors wait for this life to end: each ends in a [`Down`], unless it is ended before.
+    pub monitors: usize,
 }
 
 impl ActorInfo {

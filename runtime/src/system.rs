@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::actor::Actor;
 use crate::address::{Address, IntoRaw};
+use crate::closed_output::{self, OutputClosed};
 use crate::error::{Result, SpawnError, SystemError, Unreachable};
 use crate::event::{ActorInfo, Events};
 use crate::fault::{Injection, Plan};
@@ -38,7 +39,8 @@ use crate::wire::ids::ActorId;
 /// runs in each of them too. Ctrl-C ends the program in the same orderly way; a second Ctrl-C kills.
 ///
 /// Exit codes: 0; 1 if `main` returned an error, which is printed; 70 if a group that stands in no other was given up,
-/// with the child at fault and its last crash printed; 128 and the signal's number if interrupted.
+/// with the child at fault and its last crash printed; 128 and the signal's number if interrupted, or when `main` prints
+/// although nobody reads any more (141, as of SIGPIPE): the system is then shut down, and nothing more is said.
 ///
 /// ```no_run
 /// use watertight::prelude::*;
@@ -56,8 +58,11 @@ where
 {
     become_what_it_was_started_as();
     logging::start();
+    closed_output::keep_quiet();
     match begin_once().and_then(|()| {
-        program::run(Launch { signals: true, ..Launch::default() }, async |sys, _| main(sys).await)
+        program::run(Launch { signals: true, ..Launch::default() }, async |sys, _| {
+            Ok(closed_output::watched(main(sys)).await)
+        })
     }) {
         Ok(Ended { result, supervisor }) => match (result, supervisor.interrupted, supervisor.escalated) {
             (_, Some(signal), _) => ExitCode::from(128_u8.wrapping_add(u8::try_from(signal).unwrap_or(0))),
@@ -65,7 +70,8 @@ where
                 eprintln!("error: {escalation}");
                 ExitCode::from(ESCALATED)
             }
-            (Some(Err(error)), None, None) => {
+            (Some(Ok(Err(OutputClosed))), None, None) => ExitCode::from(closed_output::EXIT_CODE),
+            (Some(Err(error) | Ok(Ok(Err(error)))), None, None) => {
                 // It may be what an actor has answered.
                 eprintln!("error: {}", SetIn(&error.to_string()));
                 ExitCode::FAILURE

@@ -28,6 +28,10 @@ struct Monitor(Recipient<Pid>);
 #[message]
 struct Demonitor(u64);
 
+/// Asks for a monitor, and gives up before the answer.
+#[message]
+struct GiveUp(Recipient<Pid>);
+
 #[message]
 struct Word(String);
 
@@ -41,7 +45,7 @@ struct Log(u32);
 
 impl Actor for Watcher {
     type Args = Address<Gate>;
-    type Messages = (Monitor, Demonitor, Word, Hold, Log, Down);
+    type Messages = (Monitor, Demonitor, GiveUp, Word, Hold, Log, Down);
 
     async fn start(gate: Address<Gate>, _: &mut Context<Self>) -> Result<Self> {
         Ok(Watcher { gate, heard: Vec::new(), reader: None })
@@ -68,6 +72,25 @@ impl Handler<Demonitor> for Watcher {
         cx.demonitor(number).await;
         Ok(())
     }
+}
+
+impl Handler<GiveUp> for Watcher {
+    async fn handle(&mut self, GiveUp(it): GiveUp, cx: &mut Context<Self>) -> Result<()> {
+        assert!(begun(cx.monitor(&it)).await.is_none(), "the supervisor answers at once?");
+        // Its answer comes behind what was said before.
+        cx.demonitor(12345).await;
+        Ok(())
+    }
+}
+
+/// Polls `future` once and drops it: what it has come to, if that was enough.
+async fn begun<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 impl Handler<Word> for Watcher {
@@ -301,6 +324,73 @@ fn a_monitor_ends_with_the_incarnation_that_set_it() {
         assert_eq!(it.ask(Add(1)).await?, 1);
         watcher.ask(Word("only this".into())).await?;
         assert_eq!(watcher.ask(Log(1)).await?, [Heard::Word("only this".into())]);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_monitor_that_an_actor_has_not_waited_for_is_none() {
+    watertight::test(async |sys| {
+        let (_, watcher) = watcher(&sys).await?;
+        let it = specimen(&sys).await?;
+        watcher.ask(GiveUp(it.recipient())).await?;
+        assert_eq!(sys.info(&it).await?.monitors, 0);
+        let one = watcher.ask(Monitor(it.recipient())).await?;
+        assert_eq!(sys.info(&it).await?.monitors, 1);
+        sys.stop(&it).await?;
+        // What would have come stands before what comes of the dead.
+        let two = watcher.ask(Monitor(it.recipient())).await?;
+        let expected = [down(one, it.actor(), 1, Exit::Stopped), down(two, it.actor(), 0, Exit::Stopped)];
+        assert_eq!(watcher.ask(Log(2)).await?, expected);
+        Ok(())
+    });
+}
+
+/// As many as would be noticed, if each left something behind.
+const MANY: usize = 10_000;
+
+#[test]
+fn a_programs_monitor_that_is_dropped_leaves_nothing_with_whom_it_watched() {
+    watertight::test(async |sys| {
+        let it = specimen(&sys).await?;
+        for _ in 0..MANY {
+            drop(sys.monitor(&it).await?);
+        }
+        assert_eq!(sys.info(&it).await?.monitors, 0, "made and dropped, one after the other");
+        let mut all = Vec::new();
+        for _ in 0..MANY {
+            all.push(sys.monitor(&it).await?);
+        }
+        assert_eq!(sys.info(&it).await?.monitors, MANY);
+        let last = all.pop();
+        drop(all);
+        assert_eq!(sys.info(&it).await?.monitors, 1, "all but one dropped");
+        for _ in 0..MANY {
+            assert!(begun(sys.monitor(&it)).await.is_none(), "the supervisor answers at once?");
+        }
+        assert_eq!(sys.info(&it).await?.monitors, 1, "given up before the answer");
+        sys.kill(&it).await?;
+        let down = last.unwrap().down().await?;
+        assert_eq!((down.incarnation.0, down.exit), (1, Exit::Killed));
+        it.ask(Pid).await?;
+        assert_eq!(sys.info(&it).await?.monitors, 0, "it was for the life before");
+        Ok(())
+    });
+}
+
+#[test]
+fn an_actor_that_dies_takes_its_monitors_along() {
+    watertight::test(async |sys| {
+        let (_, watcher) = watcher(&sys).await?;
+        let it = specimen(&sys).await?;
+        watcher.ask(Monitor(it.recipient())).await?;
+        let own = sys.monitor(&it).await?;
+        assert_eq!(sys.info(&it).await?.monitors, 2);
+        let mut events = sys.events().await?;
+        sys.kill(&watcher).await?;
+        events.started(&sys.info(&watcher).await?.name, 2).await?;
+        assert_eq!(sys.info(&it).await?.monitors, 1);
+        drop(own);
         Ok(())
     });
 }

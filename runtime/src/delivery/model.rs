@@ -19,6 +19,12 @@ use crate::wire::frame::{self, ChainLink, ExtensionSet, HEADER, Header, IDEMPOTE
 use crate::wire::ids::{ActorId, LinkId, MessageKey, Sequence};
 use crate::wire::passing::{Arrived, Beside};
 
+mod receiver;
+mod steps;
+
+use receiver::Receiver;
+use steps::{Step, steps};
+
 const BODY_LIMIT: usize = 4096;
 const DELIVERIES: u8 = 3;
 
@@ -37,52 +43,6 @@ fn arrived(count: usize) -> Arrived {
 
 fn descriptor() -> OwnedFd {
     rustix::io::dup(std::io::stderr()).unwrap()
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Append { body: usize, chain: usize, idempotent: bool, ask: bool, fails: bool },
-    Window(Window),
-    Write(usize),
-    Read(usize),
-    Scan,
-    Start,
-    Reply,
-    Finish,
-    Acknowledge,
-    Flush(usize),
-    HearAnswers(usize),
-    LoseLink { then_write: usize, then_acknowledge: bool },
-    Die,
-    DieUntold,
-    Gone,
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let append = (0..400_usize, 0..3_usize, any::<bool>(), any::<bool>(), 0..10).prop_map(
-        |(body, chain, idempotent, ask, n)| Step::Append { body, chain, idempotent, ask, fails: n == 0 },
-    );
-    let window =
-        (0..20_u32, 0..3000_u32).prop_map(|(messages, bytes)| Step::Window(Window { messages, bytes }));
-    let step = prop_oneof![
-        12 => append,
-        1 => window,
-        10 => (0..900_usize).prop_map(Step::Write),
-        10 => (0..900_usize).prop_map(Step::Read),
-        2 => Just(Step::Scan),
-        12 => Just(Step::Start),
-        8 => Just(Step::Reply),
-        12 => Just(Step::Finish),
-        6 => Just(Step::Acknowledge),
-        8 => (0..90_usize).prop_map(Step::Flush),
-        8 => (0..90_usize).prop_map(Step::HearAnswers),
-        2 => (0..600_usize, any::<bool>())
-            .prop_map(|(then_write, then_acknowledge)| Step::LoseLink { then_write, then_acknowledge }),
-        4 => Just(Step::Die),
-        1 => Just(Step::DieUntold),
-        1 => Just(Step::Gone),
-    ];
-    prop::collection::vec(step, 0..300)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -106,35 +66,6 @@ struct Message {
     /// Its handler came to its end.
     returned: bool,
     fate: Fate,
-}
-
-/// One process of the receiver, and what its recorder says.
-struct Receiver {
-    inbox: Inbox,
-    scanned: Sequence,
-    processed: Sequence,
-    in_hand: Option<Sequence>,
-    replied: bool,
-    unflushed: Vec<u8>,
-}
-
-impl Receiver {
-    fn new(resume_after: Sequence) -> Self {
-        Receiver {
-            inbox: Inbox::new(resume_after, BODY_LIMIT),
-            scanned: Sequence::ZERO,
-            processed: resume_after,
-            in_hand: None,
-            replied: false,
-            unflushed: Vec::new(),
-        }
-    }
-
-    fn answer(&mut self, kind: Kind, sequence: Sequence) {
-        let header = Header { kind, flags: 0, attempt: 1, descriptors: 0, sequence, key: MessageKey(0) };
-        frame::append(&mut self.unflushed, &header, &ExtensionSet::default(), |_| Ok::<_, Infallible>(()))
-            .unwrap();
-    }
 }
 
 struct World {

@@ -18,6 +18,7 @@ mod recorder;
 mod records;
 
 pub mod hostile;
+pub mod notes;
 
 /// One promise about bytes from outside.
 pub struct Target {

@@ -14,16 +14,18 @@ use tokio::sync::mpsc;
 
 use super::Node;
 use super::incoming::{InLink, LinkError, Parts};
-use crate::event::{Down, Membership};
 use crate::fault::{self, Cut, Effect};
 use crate::process::recorder::IncomingRow;
-use crate::sender::SenderEnded;
-use crate::spec::Window;
 use crate::sync::lock;
 use crate::wire::control::{ThirdPartyReply, ToSupervisor};
 use crate::wire::frame::{Frame, FrameError, Header, Kind, Status};
-use crate::wire::ids::{ActorId, LinkId, MessageKey, RawAddress, Sequence};
+use crate::wire::ids::{ActorId, LinkId, Sequence};
 use crate::wire::passing::Beside;
+
+mod arrival;
+mod hearing_out;
+
+pub(crate) use arrival::{Arrival, NewLink, Notice};
 
 /// Bytes read from all links together and not handled yet; beyond it the rest waits in the kernel and at the senders.
 const BUDGET: usize = 64 << 20;
@@ -34,52 +36,6 @@ const DESCRIPTORS: usize = 256;
 const TURN: u32 = 256;
 /// Reads in one run before the rest of the process gets its turn.
 const READS: u32 = 64;
-
-/// Something for the mailbox that did not come over a data link.
-pub(crate) enum Arrival {
-    LinkUp(Box<NewLink>),
-    LinkClosed(LinkId),
-    Notice(Notice, Option<LinkId>),
-    Stop,
-    /// An answer that was deferred, given now.
-    Reply {
-        link: LinkId,
-        sequence: Sequence,
-        /// The type of the message that it answers.
-        key: MessageKey,
-        status: Status,
-        body: Vec<u8>,
-        beside: Beside,
-    },
-    /// The right to answer has been passed on.
-    Forwarded {
-        link: LinkId,
-        sequence: Sequence,
-    },
-}
-
-/// What the supervisor has to say to the actor itself, as a message.
-#[derive(Debug)]
-pub(crate) enum Notice {
-    /// A monitored actor has ended.
-    Down(Down),
-    /// A watched group has got or lost a member.
-    Membership(Box<Membership>),
-    /// The life that sent on a watched link has ended.
-    SenderEnded(SenderEnded),
-}
-
-/// A link that a sender has been given to this process.
-pub(crate) struct NewLink {
-    pub(crate) link: LinkId,
-    pub(crate) sender: ActorId,
-    pub(crate) slot: u32,
-    pub(crate) resume_after: Sequence,
-    pub(crate) window: Window,
-    pub(crate) reply_address: RawAddress,
-    pub(crate) answers_only: bool,
-    pub(crate) socket: OwnedFd,
-}
 
 /// What there is to do next.
 pub(crate) enum Next {
@@ -467,55 +423,6 @@ impl Mailbox {
         for sequence in cyclic {
             link.refused.push_back(sequence);
             link.reply(sequence, Status::WouldDeadlock, (&[], Beside::new()), false);
-        }
-    }
-
-    fn close(&mut self, link: LinkId) {
-        let Some(&place) = self.by_id.get(&link) else {
-            // It never came up here: there is nothing to drain.
-            self.node.say(&ToSupervisor::LinkDrained { link });
-            return;
-        };
-        let system = self.node.identity.system;
-        let follows = self.follows_a_closing_one(place);
-        let Some(Some(entry)) = self.links.get_mut(place) else { return };
-        entry.link.closing = true;
-        if let Err(error) = entry.link.read_rest(system) {
-            self.refuse(place, &error);
-            return;
-        }
-        if entry.link.answers_only {
-            self.take_answers(place);
-            return;
-        }
-        if !entry.loaded && entry.link.inbox.buffered() == 0 && !follows {
-            self.release(place);
-            return;
-        }
-        // Its messages are handled first, perhaps the last one right now: released when there are no more.
-        entry.loaded = true;
-        self.loaded.retain(|&other| other != place);
-        // Behind other dead ones: among them may be an earlier life of the same sender.
-        let closing = |&other: &usize| matches!(self.links.get(other), Some(Some(p)) if p.link.closing);
-        let behind = self.loaded.iter().take_while(|other| closing(other)).count();
-        self.loaded.insert(behind, place);
-    }
-
-    /// Whether an earlier life of the same sender has not been heard out: then this one, though it said nothing, has
-    /// its turn behind it, and with it what is to be seen behind both.
-    fn follows_a_closing_one(&self, place: usize) -> bool {
-        let Some(Some(this)) = self.links.get(place) else { return false };
-        let mut loaded = self.loaded.iter().filter_map(|&other| self.links.get(other)?.as_ref());
-        loaded.any(|other| other.link.closing && other.link.sender == this.link.sender)
-    }
-
-    /// Everything that a dead sender had sent is handled.
-    fn release(&mut self, place: usize) {
-        if let Some(entry) = self.links.get_mut(place).and_then(Option::take) {
-            self.by_id.remove(&entry.link.id);
-            self.notices.extend(entry.notices);
-            self.node.holder_died(entry.link.sender);
-            self.node.say(&ToSupervisor::LinkDrained { link: entry.link.id });
         }
     }
 }

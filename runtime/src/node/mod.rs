@@ -85,6 +85,9 @@ struct Requests {
     closed: bool,
 }
 
+/// Where the supervisor's answer comes out; without one when it is gone.
+pub(crate) type Answered = oneshot::Receiver<Result<Answer, Refusal>>;
+
 enum Waiting {
     Answer(oneshot::Sender<Result<Answer, Refusal>>),
     Link(Arc<OutLink>),
@@ -178,10 +181,7 @@ impl Node {
     }
 
     /// The same, with the request's number at once: a monitor is known by it.
-    pub(crate) fn request_numbered(
-        &self,
-        request: Request,
-    ) -> (u64, oneshot::Receiver<Result<Answer, Refusal>>) {
+    pub(crate) fn request_numbered(&self, request: Request) -> (u64, Answered) {
         let (waiter, answer) = oneshot::channel();
         (self.ask_supervisor(request, Waiting::Answer(waiter)), answer)
     }
@@ -349,33 +349,32 @@ impl Node {
         let _ = self.arrivals.send(arrival);
     }
 
-    /// Monitors an actor for the program itself; says where its `Down` comes out, and the monitor's number.
-    pub(crate) async fn monitor(
-        &self,
-        address: RawAddress,
-    ) -> Result<(u64, oneshot::Receiver<Down>), Refusal> {
+    /// Asks for a monitor of the program itself: its number, where its `Down` comes out, and where the answer does.
+    pub(crate) fn begin_monitor(&self, address: RawAddress) -> (u64, oneshot::Receiver<Down>, Answered) {
         let (sender, receiver) = oneshot::channel();
-        let (number, answer) = {
-            // Its `Down` may come at once.
-            let mut monitors = lock(&self.monitors);
-            let (number, answer) = self.request_numbered(Request::Monitor { address });
-            monitors.insert(number, sender);
-            (number, answer)
-        };
-        match answer.await.unwrap_or(Err(Refusal::System(SystemError::ShuttingDown))) {
-            Ok(_) => Ok((number, receiver)),
-            Err(refusal) => {
-                lock(&self.monitors).remove(&number);
-                Err(refusal)
-            }
+        // Its `Down` may come at once.
+        let mut monitors = lock(&self.monitors);
+        let (number, answer) = self.request_numbered(Request::Monitor { address });
+        monitors.insert(number, sender);
+        (number, receiver, answer)
+    }
+
+    /// A monitor of the program that the supervisor has refused: there is nothing to end.
+    pub(crate) fn forget_monitor(&self, number: u64) {
+        lock(&self.monitors).remove(&number);
+    }
+
+    /// Ends a monitor of the program, unless it has told all that it had to.
+    pub(crate) fn end_monitor(&self, number: u64) {
+        let stands = lock(&self.monitors).remove(&number).is_some();
+        if stands {
+            self.demonitor(number);
         }
     }
 
-    /// Ends a monitor of the program. The supervisor's answer is not waited for.
-    pub(crate) fn end_monitor(&self, number: u64) {
-        if lock(&self.monitors).remove(&number).is_some() {
-            drop(self.request_numbered(Request::Demonitor { monitor: number }));
-        }
+    /// Asks the supervisor to end a monitor, the program's or an actor's. The answer is not waited for.
+    pub(crate) fn demonitor(&self, number: u64) {
+        drop(self.request_numbered(Request::Demonitor { monitor: number }));
     }
 
     /// An actor has ended that the program monitors.

@@ -18,19 +18,24 @@ use super::{Node, Outcome, call};
 use crate::Message;
 use crate::clock;
 use crate::delivery::frame_buffer::FrameBuffer;
-use crate::delivery::outbox::{InHand, Lost, Outbox, Window};
+use crate::delivery::outbox::{Outbox, Window};
 use crate::error::{AskError, Executed, Unreachable};
 use crate::fault::{self, Cut};
 use crate::process::recorder::OutgoingRow;
-use crate::report::CrashReport;
 use crate::sync::lock;
 use crate::wire::codec::{self, EncodeError};
-use crate::wire::control::{DeadLetterReason, ThirdPartyReply, ToSupervisor, Told};
+use crate::wire::control::{ThirdPartyReply, ToSupervisor};
 use crate::wire::frame::{BODY_LIMIT, ExtensionSet, FrameError, IDEMPOTENT, Kind, Status};
 use crate::wire::hello::{Hello, Role};
 use crate::wire::ids::{ActorId, Incarnation, LinkId, MessageKey, RawAddress, Sequence};
 use crate::wire::passing::{self, Arrived, Beside};
 use crate::wire::transport::{self, DataSocket, Received};
+
+mod outcome;
+mod receiver_end;
+
+pub(crate) use outcome::failure;
+use outcome::outcome;
 
 /// So much collected is written at once, without waiting for the driver: large enough that the system call costs
 /// little beside encoding, small enough that a busy handler's messages do not wait long.
@@ -231,52 +236,6 @@ impl OutLink {
         self.changed.notify_waiters();
     }
 
-    /// The receiver has died: first everything that it had still sent, then its recorder's word.
-    pub(super) fn receiver_died(&self, told: Option<Told>, report: &CrashReport) {
-        let mut state = lock(&self.state);
-        self.drain(&mut state);
-        if !matches!(state.phase, Phase::Gone(_)) {
-            state.phase = Phase::Waiting;
-        }
-        (state.blocked, state.broken) = (false, false);
-        match told {
-            Some(told) => {
-                // Its reply had left before the death, and counts: the recorder only shows that it had not gone on yet.
-                if told.in_hand.is_some_and(|in_hand| in_hand <= state.outbox.acked())
-                    && let (Some(node), Some(link)) = (self.node.upgrade(), state.link)
-                {
-                    node.say(&ToSupervisor::AnsweredInHand { link });
-                }
-                let redelivery = state.redelivery;
-                let fate = state.outbox.receiver_died(told.processed, told.in_hand, redelivery);
-                state.pending.receiver_died(told.processed, report);
-                match fate {
-                    InHand::Nothing => {}
-                    InHand::Redelivered(_) => {
-                        if let Some(row) = &state.row {
-                            row.add_redelivered(1);
-                        }
-                    }
-                    InHand::InDoubt(lost) => self.lose(&mut state, &lost, DeadLetterReason::InDoubt, report),
-                    InHand::Quarantined(lost) => {
-                        self.lose(&mut state, &lost, DeadLetterReason::Quarantined, report)
-                    }
-                }
-            }
-            None => {
-                if let (Some(node), Some(link)) = (self.node.upgrade(), state.link) {
-                    let processed = state.outbox.acked().0.saturating_sub(state.base.0);
-                    node.say(&ToSupervisor::ProcessedUntold { link, processed });
-                }
-                for lost in state.outbox.receiver_died_untold() {
-                    self.lose(&mut state, &lost, DeadLetterReason::InDoubt, report);
-                }
-            }
-        }
-        state.base = state.outbox.acked();
-        self.changed.notify_waiters();
-    }
-
     /// Asks for a fresh socket, if this one has ended and nobody has said why.
     pub(super) fn report_broken(&self, state: &mut State) {
         if let (true, false, Some(link)) = (state.broken, state.is_over(), state.link) {
@@ -285,27 +244,6 @@ impl OutLink {
                 node.say(&ToSupervisor::LinkBroken { link });
             }
         }
-    }
-
-    /// The receiver will not come back: what waits for it is a dead letter, and every ask ends.
-    pub(super) fn gone(&self, reason: Unreachable) {
-        let mut state = lock(&self.state);
-        if matches!(state.phase, Phase::Gone(_)) {
-            return;
-        }
-        self.drain(&mut state);
-        state.phase = Phase::Gone(reason.clone());
-        let lost = state.outbox.discard();
-        if let Some(row) = &state.row {
-            row.add_dead_lettered(lost.len() as u64);
-        }
-        state.pending.receiver_gone(&reason);
-        state.wake_driver();
-        if let Some(first) = lost.first() {
-            tracing::warn!(receiver = %self.receiver.actor, count = lost.len(), %reason, "dead letters");
-            self.report_dead(&state, DeadLetterReason::ReceiverEnded, first.key, lost.len() as u64);
-        }
-        self.changed.notify_waiters();
     }
 
     /// Waits until nothing sent on this link is unsettled.
@@ -360,36 +298,6 @@ impl OutLink {
             }
         }
         self.changed.notify_waiters();
-    }
-
-    /// One message was in hand and will not run again.
-    fn lose(&self, state: &mut State, lost: &Lost, reason: DeadLetterReason, report: &CrashReport) {
-        let mut report = Box::new(report.clone());
-        if let Some(in_hand) = &mut report.in_hand {
-            in_hand.bytes = Some(lost.bytes as u64);
-        }
-        let quarantined = reason == DeadLetterReason::Quarantined;
-        if let Some(row) = &state.row {
-            if quarantined { row.add_dead_lettered(1) } else { row.add_in_doubt(1) }
-        }
-        if lost.ask && !state.pending.is_forwarded(lost.sequence) {
-            let error = if quarantined {
-                AskError::Quarantined { attempts: lost.attempt, report }
-            } else {
-                AskError::Died { executed: Executed::Maybe, report }
-            };
-            state.pending.end(lost.sequence, Outcome::Failed(Box::new(error)));
-        }
-        if quarantined || !lost.ask {
-            self.report_dead(state, reason, lost.key, 1);
-        }
-    }
-
-    fn report_dead(&self, state: &State, reason: DeadLetterReason, key: MessageKey, count: u64) {
-        if let (Some(node), Some(link)) = (self.node.upgrade(), state.link) {
-            let receiver = self.receiver.actor;
-            node.say(&ToSupervisor::DeadLetters { link, receiver, reason, key, count });
-        }
     }
 }
 
@@ -561,33 +469,5 @@ impl State {
 
     pub(super) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Gone(_))
-    }
-}
-
-/// A reply as it is handed to its asker.
-fn outcome(status: Status, body: &[u8], beside: Arrived) -> Outcome {
-    if beside.cut {
-        return Outcome::Failed(Box::new(AskError::NoDescriptors { executed: Executed::Yes }));
-    }
-    Outcome::Reply(status, body.to_vec(), beside.descriptors)
-}
-
-/// What a status other than `Ok` means to the asker.
-pub(crate) fn failure(status: Status, body: &[u8], name: &'static str) -> AskError {
-    let text = || String::from_utf8_lossy(body).into_owned();
-    match status {
-        Status::Ok => AskError::BadReply("a reply that is none".into()),
-        Status::Failed => match codec::decode(body) {
-            Ok(error) => AskError::Failed(error),
-            Err(e) => AskError::BadReply(e.to_string()),
-        },
-        Status::Unknown => AskError::Incompatible(name),
-        Status::Undecodable => AskError::Undecodable(text()),
-        Status::WouldDeadlock => AskError::WouldDeadlock,
-        Status::Expired => AskError::Deadline { executed: Executed::No },
-        Status::NoReply => AskError::NoReply,
-        Status::NoDescriptors => AskError::NoDescriptors { executed: Executed::No },
-        Status::ReplyCut => AskError::NoDescriptors { executed: Executed::Yes },
-        Status::TooLarge => AskError::BadReply("the reply is larger than a frame may be".into()),
     }
 }

@@ -19,6 +19,9 @@ use crate::wire::frame::{Kind, Status};
 use crate::wire::ids::{Capability, Incarnation, Sequence};
 use crate::wire::transport::DataSocket;
 
+#[path = "monitor_tests.rs"]
+mod monitors;
+
 struct Receiver;
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Number(u64);

@@ -32,7 +32,7 @@ impl Supervisor {
         if down.is_none()
             && let Some(child) = self.actors.get_mut(&address.actor)
         {
-            child.monitors.push((peer, number));
+            child.monitors.insert((peer, number));
         }
         self.answer(peer, number, Ok(Answer::Done));
         if let Some(down) = down {

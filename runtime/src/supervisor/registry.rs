@@ -32,7 +32,7 @@ pub(super) struct Child {
     pub(super) incarnation: Incarnation,
     pub(super) peer: Option<PeerId>,
     pub(super) watch: Watch,
-    pub(super) monitors: Vec<(PeerId, u64)>,
+    pub(super) monitors: BTreeSet<(PeerId, u64)>,
     /// Those with whom it shares its fate, in this life.
     pub(super) linked: BTreeSet<ActorId>,
     pub(super) ordered_at: Instant,
@@ -88,6 +88,9 @@ impl Supervisor {
         if self.shutting_down {
             return Err(SpawnError::ShuttingDown);
         }
+        if !request.arguments.arrived_whole() {
+            return Err(SpawnError::NoDescriptors);
+        }
         request.options.check(request.name.as_deref())?;
         request.actor_type = harmless::name(&request.actor_type);
         if self.actors.len() >= ACTORS as usize {
@@ -116,7 +119,7 @@ impl Supervisor {
             incarnation: Incarnation(FIRST.0 - 1),
             peer: None,
             watch: Watch::new(),
-            monitors: Vec::new(),
+            monitors: BTreeSet::new(),
             linked: BTreeSet::new(),
             ordered_at: Instant::now(),
             ready_at: None,
@@ -174,6 +177,7 @@ impl Supervisor {
             group: group.map(|group| group.path.clone()),
             start_info: child.start_info.clone(),
             confinement: child.confinement,
+            monitors: child.monitors.len(),
         }
     }
 

@@ -121,7 +121,7 @@ impl Supervisor {
             Request::Monitor { address } => self.monitor(peer, number, address),
             Request::Demonitor { monitor } => {
                 for child in self.actors.values_mut() {
-                    child.monitors.retain(|entry| *entry != (peer, monitor));
+                    child.monitors.remove(&(peer, monitor));
                 }
                 self.answer(peer, number, Ok(Answer::Done));
             }

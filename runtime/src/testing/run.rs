@@ -1,15 +1,13 @@
 //! Runs a test of a system, and says what the system looked like if the test fails.
 
-use std::any::{Any, type_name};
+use std::any::type_name;
 use std::ffi::OsString;
-use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::pin;
-use std::task::Poll;
+use std::panic::resume_unwind;
 use std::time::Duration;
 
 use super::limit::{limit, watch};
 use super::state_of;
+use crate::caught::caught;
 use crate::fault::Plan;
 use crate::program::{self, Within};
 use crate::supervisor::Launch;
@@ -133,18 +131,6 @@ impl Test {
         eprintln!("watertight: the test has failed. When it did, the system looked like this:\n{state}");
         failed.unwrap_or_else(|panic| resume_unwind(panic))
     }
-}
-
-/// What a future comes to, or what it panics with.
-async fn caught<T>(future: impl Future<Output = T>) -> std::result::Result<T, Box<dyn Any + Send>> {
-    let mut future = pin!(future);
-    // After a panic it is not polled again.
-    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-        Ok(Poll::Pending) => Poll::Pending,
-        Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
-        Err(panic) => Poll::Ready(Err(panic)),
-    })
-    .await
 }
 
 /// libtest names the thread of a test after it, except where it runs tests on the main thread; then the closure's type

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::codec::{self, DecodeError, EncodeError};
 use super::frame::{BODY_LIMIT, Status};
 use super::ids::{ActorId, Capability, Incarnation, LinkId, MessageKey, RawAddress, Sequence, SystemId};
-use super::passing::{self, Passed};
+use super::passing::{self, Passed, PassedIfRoom};
 use crate::administration::{NodeInfo, SpecInfo};
 use crate::error::{AdministrationError, SpawnError, SystemError, Unreachable};
 use crate::event::{ActorInfo, Down, Event, Membership};
@@ -238,19 +238,25 @@ pub(crate) struct SpawnRequest {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Arguments {
     bytes: Vec<u8>,
-    descriptors: Passed,
+    descriptors: PassedIfRoom,
 }
 
 impl Arguments {
     /// Writes them.
     pub(crate) fn write(value: &impl Serialize) -> Result<Arguments, EncodeError> {
         let (bytes, descriptors) = passing::collecting(|| codec::encode(value, BODY_LIMIT));
-        Ok(Arguments { bytes: bytes?, descriptors: Passed(descriptors) })
+        Ok(Arguments { bytes: bytes?, descriptors: PassedIfRoom(Some(Passed(descriptors))) })
+    }
+
+    /// Whether everything that belongs to them is here: a process that had no room for a descriptor has lost it.
+    pub(crate) fn arrived_whole(&self) -> bool {
+        self.descriptors.0.is_some()
     }
 
     /// Reads them, once in each process.
     pub(crate) fn read<T: DeserializeOwned>(self) -> Result<T, DecodeError> {
-        let owned: Vec<OwnedFd> = self.descriptors.0.into_iter().filter_map(Arc::into_inner).collect();
+        let Passed(descriptors) = self.descriptors.0.unwrap_or_default();
+        let owned: Vec<OwnedFd> = descriptors.into_iter().filter_map(Arc::into_inner).collect();
         passing::offering(owned, || codec::decode_nested(&self.bytes)).0
     }
 }

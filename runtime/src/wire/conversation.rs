@@ -101,7 +101,8 @@ impl Listener {
     }
 
     /// The next message, if all of it has come, and the descriptors that belong to it but stand in no field. Those are fewer
-    /// than they should be when this process had no room for them, and the message is understood without.
+    /// than they should be when this process had no room for them, and the message is understood without: arguments that
+    /// lost some [say so](super::control::Arguments::arrived_whole).
     ///
     /// # Errors
     /// [`ConversationError`]: nothing that follows can be trusted.
@@ -126,7 +127,11 @@ impl Listener {
         }
         let Some(body) = rest.get(HEADER..HEADER + length) else { return Ok(None) };
         let own = take(&mut self.descriptors, descriptors)?;
-        let (message, rest) = passing::offering(own, || codec::decode(body));
+        let (message, rest) = if own.len() < descriptors {
+            passing::offering_short(own, || codec::decode(body))
+        } else {
+            passing::offering(own, || codec::decode(body))
+        };
         let message = message?;
         self.start += HEADER + length;
         Ok(Some((message, rest)))

@@ -46,6 +46,8 @@ thread_local! {
     static PUT: Cell<Option<u8>> = const { Cell::new(None) };
     static COLLECTED: RefCell<Beside> = const { RefCell::new(Vec::new()) };
     static OFFERED: RefCell<Vec<Option<OwnedFd>>> = const { RefCell::new(Vec::new()) };
+    /// Whether some of those that belong to the body that is being read were [cut](Arrived::cut) off.
+    static SHORT: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Runs `write`, and returns beside its result the descriptors that were put.
@@ -126,6 +128,18 @@ pub fn offering<T>(descriptors: Vec<OwnedFd>, read: impl FnOnce() -> T) -> (T, V
     (result, OFFERED.take().into_iter().flatten().collect())
 }
 
+/// The same, of a body whose other descriptors were [cut](Arrived::cut) off: [`PassedIfRoom`] is read without them.
+pub fn offering_short<T>(descriptors: Vec<OwnedFd>, read: impl FnOnce() -> T) -> (T, Vec<OwnedFd>) {
+    struct Back(bool);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            SHORT.set(self.0);
+        }
+    }
+    let _back = Back(SHORT.replace(true));
+    offering(descriptors, read)
+}
+
 /// Runs `read` with these descriptors at hand, and closes those that it does not take.
 pub fn with<T>(descriptors: Vec<OwnedFd>, read: impl FnOnce() -> T) -> T {
     if descriptors.is_empty() {
@@ -156,6 +170,35 @@ impl<'de> Deserialize<'de> for Passed {
         let places = Vec::<u8>::deserialize(deserializer)?;
         let taken: Option<Vec<_>> = places.into_iter().map(|place| take(place).map(Arc::new)).collect();
         taken.map(Passed).ok_or_else(|| D::Error::custom(because(MISSING)))
+    }
+}
+
+/// Descriptors as a part of a message that is read without them when its reader had no room: `None` then, so that it
+/// can say so to whoever sent them.
+#[derive(Clone, Debug)]
+pub struct PassedIfRoom(pub Option<Passed>);
+
+impl Default for PassedIfRoom {
+    fn default() -> Self {
+        PassedIfRoom(Some(Passed::default()))
+    }
+}
+
+impl Serialize for PassedIfRoom {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Some(passed) = &self.0 else { return Err(S::Error::custom(because(MISSING))) };
+        passed.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for PassedIfRoom {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let places = Vec::<u8>::deserialize(deserializer)?;
+        let taken: Option<Vec<_>> = places.into_iter().map(|place| take(place).map(Arc::new)).collect();
+        match taken {
+            None if !SHORT.get() => Err(D::Error::custom(because(MISSING))),
+            taken => Ok(PassedIfRoom(taken.map(Passed))),
+        }
     }
 }
 

@@ -55,6 +55,8 @@ impl Recorder {
     }
 
     /// Notes how the message ended that was begun last: there is never more than one in hand.
+    #[cold]
+    #[inline(never)]
     pub(super) fn note_end(&self, refused: bool) {
         let place = self.place_of(self.noted_cell().load(Ordering::Relaxed));
         place[REFUSED].store(u64::from(refused), Ordering::Release);

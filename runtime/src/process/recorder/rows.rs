@@ -164,30 +164,47 @@ impl IncomingRow {
         self.0.store_raw(SENDER, sender.0);
     }
 
+    /// Apart, so that a message that is not noted pays for a look and not for the room that noting needs.
+    #[cold]
+    #[inline(never)]
     fn note_begin(&self, sequence: Sequence, key: MessageKey) {
         let sender = ActorId(self.0.cell(SENDER).load(Ordering::Relaxed));
         self.0.page.note_begin(sender, sequence, key);
     }
 
     /// Takes a message in hand, before its body is decoded: the decoder may be what it kills.
+    #[inline]
     pub fn start(&self, sequence: Sequence, key: MessageKey) {
-        let row = &self.0;
-        if row.page.keeps_messages {
+        if self.0.page.keeps_messages {
             self.note_begin(sequence, key);
         }
+        self.take_in_hand(sequence, key);
+    }
+
+    /// The same, without a look whether messages are noted.
+    #[inline]
+    pub(crate) fn take_in_hand(&self, sequence: Sequence, key: MessageKey) {
+        let row = &self.0;
         row.store_raw(KEY, key.0);
         row.store_raw(KEY_CHECK, key_check(row.slot, sequence.0, key.0));
         row.store(STARTED, sequence.0);
     }
 
     /// Settles the message in hand, after its handler, its drop and its reply.
+    #[inline]
     pub fn finish(&self, sequence: Sequence) {
-        let processed = self.0.value(PROCESSED).wrapping_add(1);
-        self.0.store(PROCESSED, processed);
-        self.settle(sequence, processed, self.0.value(SKIPPED));
+        self.let_go(sequence);
         if self.0.page.keeps_messages {
             self.0.page.note_end(false);
         }
+    }
+
+    /// The same, without a look whether messages are noted.
+    #[inline]
+    pub(crate) fn let_go(&self, sequence: Sequence) {
+        let processed = self.0.value(PROCESSED).wrapping_add(1);
+        self.0.store(PROCESSED, processed);
+        self.settle(sequence, processed, self.0.value(SKIPPED));
     }
 
     /// Settles a message that is never started, as one that has expired or is refused.
@@ -204,6 +221,12 @@ impl IncomingRow {
         self.settle(sequence, self.0.value(PROCESSED), skipped);
         // Only so that the two stay close, which `read` checks.
         self.0.store(STARTED, sequence.0);
+    }
+
+    /// How many of the last messages of the page are noted on it.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn noted(&self) -> usize {
+        self.0.page.noted_last(usize::MAX).len()
     }
 
     /// Seals these values, as no process would have written them.
