@@ -81,6 +81,7 @@ mod program;
 mod recent;
 pub mod reply;
 pub mod report;
+mod run;
 mod schema;
 mod sender;
 #[cfg(test)]
@@ -112,8 +113,10 @@ pub use members::{AskOneError, Change, Members, TellOneError, ToldAll};
 pub use message::{Message, MessageKey};
 pub use monitor::Monitor;
 pub use pool::Pool;
+pub use process::cgroup_rules::Cgroup;
 pub use reply::ReplyTo;
 pub use report::{CrashReport, Exit};
+pub use run::Run;
 pub use sender::SenderEnded;
 pub use spec::{Backoff, Confinement, Intensity, Output, Profile, Restart, Sandbox, Shutdown, Spec};
 pub use system::{System, attach, hide_program, run};

@@ -18,6 +18,7 @@ use crate::fault;
 use crate::node::mailbox::{Mailbox, Next, Notice};
 use crate::node::turn::Turn;
 use crate::node::{Identity, Node};
+use crate::process::cgroup::Groups;
 use crate::process::recorder::Recorder;
 use crate::process::{capture, descriptors};
 use crate::supervisor::{self, Begin, End, Launch};
@@ -56,11 +57,12 @@ where
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
     // 0 means "unknown" in a hello.
     let system = SystemId(u64::from_le_bytes(bytes).max(1));
+    let cgroups = Groups::begin(&launch.cgroup, &format!("{:x}", system.0)).map_err(std::io::Error::other)?;
     let (program, theirs) = descriptors::socket_pair()?;
     let (page, page_descriptor) = Recorder::create()?;
     let (within, attaching) = mpsc::unbounded_channel();
     let program_page = Recorder::open(page_descriptor)?;
-    let begin = Begin { system, launch, program: theirs, program_page, attaching };
+    let begin = Begin { system, launch, cgroups, program: theirs, program_page, attaching };
     let supervisor =
         std::thread::Builder::new().name("supervisor".into()).spawn(move || supervisor::run(begin))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

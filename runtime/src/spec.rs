@@ -263,6 +263,10 @@ impl<A: Actor> Spec<A> {
 
     /// The most private memory it may have, in bytes; beyond it, allocation fails and the process aborts. Default:
     /// no limit.
+    ///
+    /// In a control group with the controller `memory` ([`Cgroup`](crate::Cgroup)), it and all that it starts also use no
+    /// more than this together, cached files and shared memory included, or all of it is killed. Either way the exit says
+    /// [`Exit::OutOfMemory`](crate::Exit::OutOfMemory).
     pub fn memory(mut self, bytes: u64) -> Self {
         self.options.limits.memory = Some(bytes);
         self
@@ -301,6 +305,26 @@ impl<A: Actor> Spec<A> {
     /// ```
     pub fn no_processes(mut self) -> Self {
         self.options.limits.no_processes = true;
+        self
+    }
+
+    /// How many processes and threads it and all that it starts may be together, its own two included; starting one more
+    /// fails with `EAGAIN`.
+    ///
+    /// Only a control group can keep this: without one that has the controller `pids` the spec is refused
+    /// ([`SpecError::NoControlGroup`]). See [`Cgroup`](crate::Cgroup). Default: as many as its user may have.
+    pub fn processes(mut self, most: u64) -> Self {
+        self.options.limits.processes = Some(most);
+        self
+    }
+
+    /// How much of a processor it and all that it starts get together, in hundredths: 50 is half of one, 200 are two. It
+    /// waits when it has used that up.
+    ///
+    /// Only a control group can keep this: without one that has the controller `cpu` the spec is refused
+    /// ([`SpecError::NoControlGroup`]). See [`Cgroup`](crate::Cgroup). Default: whatever the machine gives.
+    pub fn cpu_share(mut self, hundredths: u32) -> Self {
+        self.options.limits.cpu_share = Some(hundredths);
         self
     }
 
@@ -366,6 +390,20 @@ pub enum SpecError {
     /// A limit on descriptors in which no process starts.
     #[error("a limit of {0} descriptors is less than a process needs to start ({DESCRIPTORS_LEAST})")]
     Descriptors(u64),
+    /// A limit on processes and threads in which no actor starts.
+    #[error("a limit of {0} processes and threads is less than an actor has itself ({PROCESSES_LEAST})")]
+    Processes(u64),
+    /// A limit that only a control group could keep, and there is none that can.
+    #[error(
+        "{limit} cannot be limited: {reason}; ask for control groups with WATERTIGHT_CGROUP=auto or `Cgroup`, or leave this \
+         limit out"
+    )]
+    NoControlGroup {
+        /// Of what.
+        limit: String,
+        /// Why there is none.
+        reason: String,
+    },
     /// A file of a sandbox that is not named from the root on.
     #[error("the path {0:?} of a sandbox is not absolute")]
     RelativePath(String),
@@ -383,6 +421,9 @@ pub(crate) const MEMORY_LEAST: u64 = 8 << 20;
 /// Least limit on descriptors: the standard streams, both ends of what wakes a runtime, the control link and its copy, the
 /// page while it is mapped, the executable while it is looked at, and a link or two.
 pub(crate) const DESCRIPTORS_LEAST: u64 = 16;
+
+/// Least limit on processes: an actor's two threads.
+pub(crate) const PROCESSES_LEAST: u64 = 2;
 
 /// Whether this may be a path or the name of a process group.
 pub(crate) fn is_path(path: &str) -> bool {
@@ -433,6 +474,12 @@ impl Options {
         }
         if self.limits.cpu_seconds == Some(0) {
             return Err(SpecError::Zero("the processor time".to_owned()));
+        }
+        if self.limits.cpu_share == Some(0) {
+            return Err(SpecError::Zero("the share of a processor".to_owned()));
+        }
+        if let Some(most) = self.limits.processes.filter(|most| *most < PROCESSES_LEAST) {
+            return Err(SpecError::Processes(most));
         }
         match (self.limits.memory, self.limits.descriptors) {
             (Some(bytes), _) if bytes < MEMORY_LEAST => return Err(SpecError::Memory(bytes)),

@@ -12,23 +12,20 @@ use std::time::Duration;
 
 use crate::actor::Actor;
 use crate::address::{Address, IntoRaw};
-use crate::closed_output::{self, OutputClosed};
 use crate::error::{Result, SpawnError, SystemError, Unreachable};
 use crate::event::{ActorInfo, Events};
 use crate::fault::{Injection, Plan};
-use crate::harmless::SetIn;
 use crate::host;
 use crate::ledger::Ledger;
-use crate::logging;
 use crate::message::Protocol;
 use crate::monitor::Monitor;
 use crate::node::Node;
 use crate::process::code_reference::{CodeReference, Entry};
 use crate::process::{child, descriptors, survivor};
-use crate::program::{self, Ended};
+use crate::program;
 use crate::recent::Recent;
+use crate::run::Run;
 use crate::spec::Spec;
-use crate::supervisor::Launch;
 use crate::wire::control::{Answer, Arguments, Refusal, Request, SpawnRequest};
 use crate::wire::ids::ActorId;
 
@@ -37,6 +34,8 @@ use crate::wire::ids::ActorId;
 ///
 /// It must be the first statement of `main()`: actor processes run the same `main()` up to here, so what stands above
 /// runs in each of them too. Ctrl-C ends the program in the same orderly way; a second Ctrl-C kills.
+///
+/// [`Run`] does the same with options.
 ///
 /// Exit codes: 0; 1 if `main` returned an error, which is printed; 70 if a group that stands in no other was given up,
 /// with the child at fault and its last crash printed; 128 and the signal's number if interrupted, or when `main` prints
@@ -56,33 +55,7 @@ pub fn run<F>(main: F) -> ExitCode
 where
     F: AsyncFnOnce(System) -> Result<()>,
 {
-    become_what_it_was_started_as();
-    logging::start();
-    closed_output::keep_quiet();
-    match begin_once().and_then(|()| {
-        program::run(Launch { signals: true, ..Launch::default() }, async |sys, _| {
-            Ok(closed_output::watched(main(sys)).await)
-        })
-    }) {
-        Ok(Ended { result, supervisor }) => match (result, supervisor.interrupted, supervisor.escalated) {
-            (_, Some(signal), _) => ExitCode::from(128_u8.wrapping_add(u8::try_from(signal).unwrap_or(0))),
-            (_, None, Some(escalation)) => {
-                eprintln!("error: {escalation}");
-                ExitCode::from(ESCALATED)
-            }
-            (Some(Ok(Err(OutputClosed))), None, None) => ExitCode::from(closed_output::EXIT_CODE),
-            (Some(Err(error) | Ok(Ok(Err(error)))), None, None) => {
-                // It may be what an actor has answered.
-                eprintln!("error: {}", SetIn(&error.to_string()));
-                ExitCode::FAILURE
-            }
-            _ => ExitCode::SUCCESS,
-        },
-        Err(error) => {
-            eprintln!("error: failed to set up the system: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    Run::new().main(main)
 }
 
 /// Never returns in a process that a supervisor has started.
@@ -94,9 +67,6 @@ pub(crate) fn become_what_it_was_started_as() {
         survivor::outlive(&system);
     }
 }
-
-/// `EX_SOFTWARE` of sysexits: an internal failure.
-const ESCALATED: u8 = 70;
 
 /// Keeps others of the same user from reading this program's memory, environment and descriptors, actors without a
 /// sandbox among them. For the program itself, as the first thing in the closure that is given to [`run`].

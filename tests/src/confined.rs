@@ -43,11 +43,21 @@ pub enum Launched {
     Daemon,
     /// The same, but a copy of the actor that executes nothing.
     Copy,
+    /// As a daemon, and without a variable: nothing that it has says whose it was.
+    Stray,
 }
 
 /// Starts such a process, which would live for an hour; its number.
 #[message(reply = u32)]
 pub struct Launch(pub Launched);
+
+/// Fills so many bytes of memory that is no process's own: a file without a name.
+#[message]
+pub struct Fill(pub u64);
+
+/// Works for so many milliseconds: how many of them it had a processor.
+#[message(reply = u64)]
+pub struct Work(pub u64);
 
 /// Ends by a signal.
 #[message]
@@ -55,7 +65,7 @@ pub struct Fall;
 
 impl Actor for Worker {
     type Args = ();
-    type Messages = (Opens, Burn, Write, Hoard, Launch, Fall);
+    type Messages = (Opens, Burn, Write, Hoard, Launch, Fill, Work, Fall);
     async fn start((): (), _: &mut Context<Self>) -> Result<Self> {
         Ok(Worker)
     }
@@ -96,9 +106,34 @@ impl Handler<Launch> for Worker {
     async fn handle(&mut self, Launch(kind): Launch, _: &mut Context<Self>) -> Result<u32> {
         match kind {
             Launched::Child => Ok(std::process::Command::new("sleep").arg("3600").spawn()?.id()),
-            Launched::Daemon => daemon(true),
-            Launched::Copy => daemon(false),
+            Launched::Daemon => daemon(Some(true)),
+            Launched::Stray => daemon(Some(false)),
+            Launched::Copy => daemon(None),
         }
+    }
+}
+
+impl Handler<Fill> for Worker {
+    async fn handle(&mut self, Fill(bytes): Fill, _: &mut Context<Self>) -> Result<()> {
+        let memory = rustix::fs::memfd_create("filled", rustix::fs::MemfdFlags::CLOEXEC)?;
+        let (mut memory, block) = (std::fs::File::from(memory), vec![7; 1 << 20]);
+        for _ in 0..bytes >> 20 {
+            memory.write_all(&block)?;
+        }
+        Ok(())
+    }
+}
+
+impl Handler<Work> for Worker {
+    async fn handle(&mut self, Work(milliseconds): Work, _: &mut Context<Self>) -> Result<u64> {
+        let used = || rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        let (began, before) = (std::time::Instant::now(), used());
+        while began.elapsed() < std::time::Duration::from_millis(milliseconds) {
+            std::hint::spin_loop();
+        }
+        let used = used();
+        let nanoseconds = (used.tv_sec - before.tv_sec) * 1_000_000_000 + used.tv_nsec - before.tv_nsec;
+        Ok(u64::try_from(nanoseconds / 1_000_000)?)
     }
 }
 
@@ -108,10 +143,12 @@ impl Handler<Fall> for Worker {
     }
 }
 
-fn daemon(executes: bool) -> Result<u32> {
+/// `keeps`: whether it executes another program with the actor's variables or with none; `None`: it executes nothing.
+fn daemon(keeps: Option<bool>) -> Result<u32> {
     let (mut reader, writer) = std::io::pipe()?;
     let (program, hour) = (c"/bin/sleep", c"3600");
     let arguments = [program.as_ptr(), hour.as_ptr(), std::ptr::null()];
+    let nothing: [*const libc::c_char; 1] = [std::ptr::null()];
     // SAFETY: after each fork only calls that may be made there, on what was prepared before.
     unsafe {
         match libc::fork() {
@@ -121,9 +158,11 @@ fn daemon(executes: bool) -> Result<u32> {
                 if libc::fork() == 0 {
                     let number = libc::getpid().to_ne_bytes();
                     libc::write(writer.as_raw_fd(), number.as_ptr().cast(), number.len());
-                    if executes {
-                        libc::execv(program.as_ptr(), arguments.as_ptr());
-                    }
+                    match keeps {
+                        Some(true) => libc::execv(program.as_ptr(), arguments.as_ptr()),
+                        Some(false) => libc::execve(program.as_ptr(), arguments.as_ptr(), nothing.as_ptr()),
+                        None => 0,
+                    };
                     loop {
                         libc::pause();
                     }

@@ -30,8 +30,13 @@ impl Doomed {
         Doomed { child, input, output }
     }
 
+    /// Says something that has no answer.
+    pub fn tell(&mut self, line: &str) {
+        writeln!(self.input, "{line}").unwrap();
+    }
+
     pub fn say(&mut self, command: &str) -> String {
-        writeln!(self.input, "{command}").unwrap();
+        self.tell(command);
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
         assert!(!line.is_empty(), "the program ended at {command:?}");

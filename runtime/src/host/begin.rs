@@ -9,7 +9,7 @@ use crate::fault::here::Who;
 use crate::fault::{self, Cut};
 use crate::process::code_reference::{Entry, Image};
 use crate::process::recorder::Recorder;
-use crate::process::{capture, child, sandbox};
+use crate::process::{capture, cgroup, child, sandbox};
 use crate::profile::Confinement;
 use crate::wire::control::{Ticket, ToPeer, ToSupervisor};
 use crate::wire::conversation::{self, Listener};
@@ -62,13 +62,13 @@ fn begin() -> Result<(&'static Entry<Main>, Start), String> {
     let socket = attempt("take over the control link", child::take_control())?;
     let control = attempt("take over the control link", BlockingControl::new(socket))?;
     let mut listener = Listener::new(Role::Supervisor, SystemId(0));
-    let (mut ticket, page) = read_ticket(&control, &mut listener)?;
+    let (mut ticket, page, door) = read_ticket(&control, &mut listener)?;
     if ticket.heading {
         println!("{}", capture::HEADING_END);
     }
     let introduced = attempt("take up its fault plan", take_faults(&control, &mut ticket))?;
     fault::at(Cut::Handshake);
-    match prepare(&ticket, page) {
+    match prepare(&ticket, page, door) {
         Ok((entry, recorder, confinement)) => {
             Ok((entry, Start { ticket, control, listener, recorder, introduced, confinement }))
         }
@@ -101,8 +101,15 @@ impl Refused {
     }
 }
 
-fn prepare(ticket: &Ticket, page: OwnedFd) -> Result<(&'static Entry<Main>, Recorder, Confinement), Refused> {
+fn prepare(
+    ticket: &Ticket,
+    page: OwnedFd,
+    door: Option<OwnedFd>,
+) -> Result<(&'static Entry<Main>, Recorder, Confinement), Refused> {
     attempt("bind to the supervisor's life", child::die_with_parent(ticket.parent_process))?;
+    // Before it could start anything.
+    let entered = door.map_or(Ok(()), cgroup::enter);
+    attempt("enter its control group", entered).map_err(Refused::Unconfined)?;
     // A test harness has threads; elsewhere one more means that something ran before `run`, and limits that are set
     // per thread would miss it.
     let single = attempt("count its threads", child::thread_count())? == 1;
@@ -122,14 +129,17 @@ fn prepare(ticket: &Ticket, page: OwnedFd) -> Result<(&'static Entry<Main>, Reco
     Ok((entry, recorder, confinement))
 }
 
-fn read_ticket(control: &BlockingControl, listener: &mut Listener) -> Result<(Ticket, OwnedFd), String> {
+/// Its ticket, its flight recorder, and the way into its control group, if it has one.
+type Received = (Ticket, OwnedFd, Option<OwnedFd>);
+
+fn read_ticket(control: &BlockingControl, listener: &mut Listener) -> Result<Received, String> {
     let mut buffer = vec![0; 4096];
     loop {
         match listener.next::<ToPeer>().map_err(|e| e.to_string())? {
             Some((ToPeer::Start(ticket), descriptors)) => {
-                let page =
-                    descriptors.into_iter().next().ok_or("its ticket came without a flight recorder")?;
-                return Ok((*ticket, page));
+                let mut descriptors = descriptors.into_iter();
+                let page = descriptors.next().ok_or("its ticket came without a flight recorder")?;
+                return Ok((*ticket, page, descriptors.next()));
             }
             Some(_) => return Err("the supervisor said something before the ticket".into()),
             None => {}

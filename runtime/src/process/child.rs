@@ -95,6 +95,10 @@ pub struct Limits {
     /// It starts no processes: a filter of system calls refuses it, because `RLIMIT_NPROC` counts all processes of a user
     /// together, and none of root's.
     pub no_processes: bool,
+    /// The most processes and threads of it and all that it starts, together; a control group keeps it.
+    pub processes: Option<u64>,
+    /// How much of a processor it and all that it starts get, in hundredths; a control group keeps it.
+    pub cpu_share: Option<u32>,
 }
 
 /// Gives up what an actor does not need: new privileges, core dumps, being read by others, and more than `limits`.

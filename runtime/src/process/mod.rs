@@ -7,6 +7,8 @@ pub(crate) mod board;
 pub(crate) mod capture;
 pub(crate) mod capture_lines;
 mod capture_printer;
+pub(crate) mod cgroup;
+pub(crate) mod cgroup_rules;
 pub(crate) mod child;
 pub(crate) mod code_reference;
 pub(crate) mod descriptors;

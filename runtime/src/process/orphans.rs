@@ -12,17 +12,20 @@
 //!   number;
 //! - its environment names the actor's life ([`VARIABLE`]);
 //! - it is a copy of the actor that has never executed anything, and so still has the name under which that life of the
-//!   actor was started. Its environment cannot be read, because the actor's cannot.
+//!   actor was started. Its environment cannot be read, because the actor's cannot;
+//! - it is, or was when it died, in the actor's [control group](super::cgroup). All of that has been killed already.
 //!
 //! Elsewhere than on Linux there are neither subreapers nor `/proc`: only the process group is killed.
 
 use std::collections::HashSet;
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
+use super::cgroup::Group;
 use super::table::{self, Process};
 
 /// The variable in an actor's environment that names its life; what the actor starts inherits it.
@@ -51,6 +54,8 @@ pub struct Death {
     pub pid: u32,
     /// When that was known, in ticks since the machine was started; see [`now`].
     pub at: u64,
+    /// Its control group, if it had one: what is in it is its own, and it is removed when all that is dead.
+    pub group: Option<Arc<Group>>,
 }
 
 /// Looks for what dead actors have left; one for each system.
@@ -157,11 +162,13 @@ struct Sought {
     death: Death,
     quiet: u8,
     looks: u8,
+    has_group: bool,
 }
 
 impl Search {
     fn add(&mut self, death: Death) {
-        self.deaths.push(Sought { death, quiet: 0, looks: 0 });
+        let has_group = death.group.is_some();
+        self.deaths.push(Sought { death, quiet: 0, looks: 0, has_group });
         self.next.get_or_insert_with(|| Instant::now() + DELAY);
     }
 
@@ -195,7 +202,7 @@ impl Search {
             sought.quiet += 1;
             sought.looks += 1;
         }
-        let mut left = 0;
+        let mut left = self.remove_groups();
         for child in &children {
             let identity = (child.pid, child.started);
             let owner = self.deaths.iter_mut().find(|sought| child.is_left_by(&sought.death));
@@ -215,11 +222,34 @@ impl Search {
         self.deaths.retain(|sought| sought.quiet < LOOKS && sought.looks < MOST_LOOKS);
         left
     }
+
+    /// Removes the control groups in which nobody lives any more: how many are left.
+    fn remove_groups(&mut self) -> usize {
+        let mut left = 0;
+        for sought in self.deaths.iter_mut().filter(|sought| sought.has_group) {
+            let Some(group) = &sought.death.group else { continue };
+            match group.remove() {
+                Ok(true) => sought.has_group = false,
+                Ok(false) => {
+                    sought.quiet = 0;
+                    left += 1;
+                }
+                Err(error) => {
+                    tracing::warn!(life = sought.death.life, %error, "a dead actor's control group was not removed");
+                    sought.has_group = false;
+                }
+            }
+        }
+        left
+    }
 }
 
 impl Process {
     fn is_left_by(&self, death: &Death) -> bool {
         if self.group == death.pid && self.started <= death.at {
+            return true;
+        }
+        if death.group.as_ref().is_some_and(|group| group.holds(self.pid)) {
             return true;
         }
         // A dead one has neither variables nor a name any more.
@@ -268,8 +298,13 @@ mod tests {
 
     #[test]
     fn only_what_a_dead_actor_has_left_is_its_own() {
-        let death =
-            Death { life: "1.2.3".into(), arg0: "watertight-actor: a 1.2.3".into(), pid: 34, at: 1000 };
+        let death = Death {
+            life: "1.2.3".into(),
+            arg0: "watertight-actor: a 1.2.3".into(),
+            pid: 34,
+            at: 1000,
+            group: None,
+        };
         let child = |group, started| Process { pid: 1, parent: 1, group, started, is_dead: true };
         assert!(child(34, 1000).is_left_by(&death));
         assert!(!child(34, 1001).is_left_by(&death), "the number was given to another group since");

@@ -6,6 +6,7 @@
 //!
 //! - the process groups of all actors that were alive, whose numbers the supervisor has told it: while anybody is in a
 //!   group, no other gets its number;
+//! - all that is in the [control groups](super::cgroup) of the system's actors, if they have any, and removes those;
 //! - whatever is found to be of the same system, by the variable or the name that `orphans` knows it by.
 //!
 //! It sees the death twice: by the pidfd of its parent, and by the end of the pipe on which it is told numbers. One alone
@@ -15,12 +16,14 @@ use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
+use super::cgroup;
 use super::child::{self, Limits};
 use super::orphans::VARIABLE;
 use super::spawner::{self, Order, Spawned, SpawnerGone};
@@ -36,6 +39,9 @@ const AGAIN: Duration = Duration::from_millis(10);
 /// So many looks that find nothing are the end: a process that was being made during the first is seen by the second.
 const QUIET: u32 = 2;
 
+/// The variable in its environment that says where the system's control groups are, if it has any.
+const GROUPS: &str = "WATERTIGHT_GROUPS";
+
 /// The system whose survivor this process was started to be, if it was.
 pub fn marked() -> Option<String> {
     let name = std::env::args_os().next()?;
@@ -47,7 +53,12 @@ pub fn marked() -> Option<String> {
 pub fn outlive(system: &str) -> ! {
     match wait() {
         Ok(groups) => {
+            let path = std::env::var_os(GROUPS);
+            let path = path.as_deref().map(Path::new);
+            // Nobody reads what it would say. What is not killed or removed now is by the next program there.
+            let _ = path.map(cgroup::kill);
             clear(system, &groups);
+            let _ = path.map(cgroup::remove_soon);
             child::exit_now(0)
         }
         // Nobody reads what it says. Its supervisor sees the exit.
@@ -71,16 +82,18 @@ impl Survivor {
     pub fn begin(
         system: &str,
         arguments: Vec<std::ffi::OsString>,
+        groups: Option<&Path>,
         done: impl FnOnce(io::Result<Spawned>) + Send + 'static,
     ) -> io::Result<Survivor> {
         let (theirs, pipe) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         rustix::io::ioctl_fionbio(&pipe, true)?;
         // A test harness prints there, and nobody reads it.
         let null = || std::fs::File::options().write(true).open("/dev/null").map(OwnedFd::from);
+        let groups = groups.map(|path| (GROUPS.into(), path.as_os_str().to_owned()));
         let order = Order {
             arg0: format!("{MARK}{system}"),
             arguments,
-            environment: spawner::environment(&[]),
+            environment: spawner::environment(&[]).into_iter().chain(groups).collect(),
             control: theirs,
             stdout: null()?,
             stderr: null()?,

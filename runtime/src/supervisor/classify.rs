@@ -18,6 +18,8 @@ pub(crate) struct Clues<'a> {
     pub(crate) goodbye: Option<bool>,
     /// It said that it had panicked.
     pub(crate) panic: Option<&'a Panic>,
+    /// The kernel has killed something in its control group for want of memory.
+    pub(crate) group_out_of_memory: bool,
     /// The last lines of its standard error.
     pub(crate) stderr: &'a [String],
 }
@@ -30,6 +32,11 @@ const SIGXFSZ: i32 = 25;
 /// The exit.
 pub(crate) fn classify(status: WaitStatus, clues: Clues<'_>) -> Exit {
     match status {
+        WaitStatus::Signal { number: SIGKILL, .. }
+            if clues.killed_for.is_none() && clues.group_out_of_memory =>
+        {
+            Exit::OutOfMemory
+        }
         // A hung process is looked at before it is killed, and may be too broken to survive that.
         WaitStatus::Signal { number, .. }
             if number == SIGKILL || matches!(clues.killed_for, Some(Exit::Hung(_))) =>
@@ -112,6 +119,10 @@ mod tests {
         let clues = Clues { killed_for: Some(Exit::StopDeadline), ..Clues::default() };
         assert_eq!(classify(signal(9), clues), Exit::StopDeadline);
         assert_eq!(classify(signal(9), Clues::default()), Exit::Signal(9));
+        let for_memory = |killed_for| Clues { killed_for, group_out_of_memory: true, ..Clues::default() };
+        assert_eq!(classify(signal(9), for_memory(None)), Exit::OutOfMemory);
+        assert_eq!(classify(signal(9), for_memory(Some(Exit::Killed))), Exit::Killed);
+        assert_eq!(classify(signal(11), for_memory(None)), Exit::Signal(11));
         let crashed_first = Clues { killed_for: Some(Exit::StopDeadline), ..Clues::default() };
         assert_eq!(classify(signal(11), crashed_first), Exit::Signal(11));
         let hung = Exit::Hung(Hang::NoProgress);

@@ -57,13 +57,17 @@ fn refusal(request: &Request, own: impl Fn(ActorId) -> bool) -> Option<Refusal> 
 fn inherit(child: &mut Options, parent: &Options) {
     child.profile = parent.profile.clone();
     child.environment.retain(|name| parent.environment.contains(name));
-    let least = |child: Option<u64>, parent: Option<u64>| child.into_iter().chain(parent).min();
+    fn least<N: Ord>(child: Option<N>, parent: Option<N>) -> Option<N> {
+        child.into_iter().chain(parent).min()
+    }
     child.limits = Limits {
         memory: least(child.limits.memory, parent.limits.memory),
         descriptors: least(child.limits.descriptors, parent.limits.descriptors),
         cpu_seconds: least(child.limits.cpu_seconds, parent.limits.cpu_seconds),
         file_size: least(child.limits.file_size, parent.limits.file_size),
         no_processes: child.limits.no_processes || parent.limits.no_processes,
+        processes: least(child.limits.processes, parent.limits.processes),
+        cpu_share: least(child.limits.cpu_share, parent.limits.cpu_share),
     };
 }
 

@@ -7,6 +7,8 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::classify::{Clues, classify};
@@ -19,6 +21,7 @@ use crate::event::{Event, Phase};
 use crate::fault::{self, here::Who};
 use crate::harmless;
 use crate::process::capture::{self, Sink};
+use crate::process::cgroup::Group;
 use crate::process::child::MARK;
 use crate::process::exit::RawExit;
 use crate::process::orphans::{self, Death};
@@ -64,6 +67,8 @@ impl Supervisor {
             Output::Plain => Sink::Plain,
             Output::Silent => Sink::Silent,
         };
+        let grouped = self.group_of_its_own(child)?;
+        let (group, door) = grouped.unzip();
         let captured = capture::attach(child.name.clone(), sink, self.launch.heading, stdout, stderr)?;
         let ticket = Ticket {
             system: self.system,
@@ -89,7 +94,12 @@ impl Supervisor {
             stdout: their_stdout,
             stderr: their_stderr,
         };
-        let peer = self.add_child_peer(ours, Box::new(ticket), page.into(), page_descriptor, captured)?;
+        // It enters its group by the second, if it has one.
+        let descriptors = [page_descriptor].into_iter().chain(door).collect();
+        let peer = self.add_child_peer(ours, Box::new(ticket), page.into(), descriptors, captured)?;
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.group = group.map(Arc::new);
+        }
         let spawned = self.spawned.clone();
         let ordered = spawner::spawn(order, move |result| {
             // The loop may have ended; the child then ends with its control link.
@@ -103,6 +113,13 @@ impl Supervisor {
             child.peer = Some(peer);
         }
         Ok(())
+    }
+
+    /// The control group of an actor's next life, if this system has any.
+    fn group_of_its_own(&self, child: &Child) -> io::Result<Option<(Group, OwnedFd)>> {
+        let life = self.life(child.id, child.incarnation);
+        let limits = &child.request.options.limits;
+        self.cgroups.as_ref().ok().map(|cgroups| cgroups.group(&life, limits)).transpose()
     }
 
     /// What the child's process gets of this one's variables, and one that names its life.
@@ -176,7 +193,9 @@ impl Supervisor {
     pub(super) fn booted(&mut self, peer: PeerId) {
         let Some(actor) = self.peers.get(&peer).map(|peer| peer.actor) else { return };
         // Not sooner: the start of the first actor would wait for it, and only now user's code begins to run.
-        if self.actors.get(&actor).is_some_and(|child| child.request.options.may_start_processes()) {
+        let may_leave = |child: &Child| child.request.options.may_start_processes();
+        // Somebody has to remove the control groups, too.
+        if self.cgroups.is_ok() || self.actors.get(&actor).is_some_and(may_leave) {
             self.ensure_survivor();
         }
         self.decide(Happened::Booted(actor));
@@ -223,6 +242,7 @@ impl Supervisor {
         let stderr = peer.captured.as_ref().map(|c| c.stderr_tail()).unwrap_or_default();
         let (panic, uptime, pid) = (peer.panic.take(), peer.began.elapsed(), peer.pid().unwrap_or(0));
         let killed_for = self.actors.get_mut(&actor).and_then(|child| child.killed_for.take());
+        let group = peer.group.take();
         let (seen, usage) = match exit {
             Ok(raw) => {
                 let clues = Clues {
@@ -232,6 +252,7 @@ impl Supervisor {
                     unconfined: peer.unconfined.take(),
                     goodbye: peer.goodbye,
                     panic: panic.as_ref(),
+                    group_out_of_memory: group.as_ref().is_some_and(|group| group.has_run_out_of_memory()),
                     stderr: &stderr,
                 };
                 (classify(raw.status, clues), raw.usage)
@@ -247,7 +268,7 @@ impl Supervisor {
             if let Some(survivor) = &mut self.survivor {
                 survivor.tell_ended(pid);
             }
-            self.orphans.look(Death { life, arg0, pid, at: orphans::now() });
+            self.orphans.look(Death { life, arg0, pid, at: orphans::now(), group });
         }
         let in_hand = self.in_hand_of(id);
         self.keep_messages_of(id);

@@ -27,6 +27,8 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 use crate::fault::{self, Call, Injection};
+use crate::process::cgroup::Groups;
+use crate::process::cgroup_rules::Cgroup;
 use crate::process::code_reference::Image;
 use crate::process::exit;
 use crate::process::orphans::{self, Orphans};
@@ -82,12 +84,16 @@ pub(crate) struct Launch {
     pub(crate) signals: bool,
     /// Whether what happens is kept for the output of a test that fails.
     pub(crate) keeps: bool,
+    /// Whether actors get control groups, and where.
+    pub(crate) cgroup: Cgroup,
 }
 
 /// What a supervisor begins with.
 pub(crate) struct Begin {
     pub(crate) system: SystemId,
     pub(crate) launch: Launch,
+    /// Where actors get their control groups, or why they have none.
+    pub(crate) cgroups: Result<Groups, String>,
     pub(crate) program: OwnedFd,
     pub(crate) program_page: Recorder,
     /// Programs that attach from within this process come out here, each with its end of a control link.
@@ -171,6 +177,8 @@ struct Supervisor {
     place: Option<Place>,
     /// Every group that there is.
     groups: HashMap<ActorId, administer::Group>,
+    /// Where actors get their control groups, or why they have none.
+    cgroups: Result<Groups, String>,
     /// What ended actors have left behind.
     orphans: Orphans,
     /// Who ends it when this process is killed; there is one as soon as an actor may start processes.
@@ -234,6 +242,9 @@ pub(crate) fn run(begin: Begin) -> std::io::Result<End> {
             }
         }
         supervisor.orphans.finish();
+        if let Ok(cgroups) = &supervisor.cgroups {
+            cgroups.finish();
+        }
         while supervisor.survivor.as_ref().is_some_and(Survivor::is_starting) {
             let Some(happening) = spawn_results.recv().await else { break };
             supervisor.act(happening);
@@ -286,6 +297,7 @@ impl Supervisor {
             listeners: Vec::new(),
             place: None,
             groups: HashMap::new(),
+            cgroups: begin.cgroups,
             orphans: Orphans::default(),
             survivor: None,
             tree: Tree::new(spawn_cap(), random_seed(), Instant::now()),

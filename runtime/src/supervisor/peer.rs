@@ -14,6 +14,7 @@ use super::last_look::{Askers, LastLook};
 use super::{Happening, KILL, Supervisor};
 use crate::fault::{self, Call, Injection};
 use crate::process::capture::Captured;
+use crate::process::cgroup::Group;
 use crate::process::exit;
 use crate::process::recorder::Recorder;
 use crate::report::{Exit, Panic};
@@ -39,6 +40,8 @@ pub(super) struct Peer {
     pub(super) incoming: HashSet<LinkId>,
     pub(super) outgoing: HashSet<LinkId>,
     process: Option<Process>,
+    /// Its control group, if it has one.
+    pub(super) group: Option<Arc<Group>>,
     pub(super) captured: Option<Arc<Captured>>,
     pub(super) began: Instant,
     /// Attached from outside: it may neither start actors nor end the system.
@@ -259,7 +262,7 @@ impl Supervisor {
         control: OwnedFd,
         ticket: Box<Ticket>,
         page: Arc<Recorder>,
-        page_descriptor: OwnedFd,
+        descriptors: Vec<OwnedFd>,
         captured: Captured,
     ) -> io::Result<PeerId> {
         let control = Arc::new(ControlStream::new(control)?);
@@ -268,7 +271,7 @@ impl Supervisor {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.captured = Some(Arc::new(captured));
         }
-        if let Err(error) = self.say_with(id, &ToPeer::Start(ticket), vec![page_descriptor]) {
+        if let Err(error) = self.say_with(id, &ToPeer::Start(ticket), descriptors) {
             self.peers.remove(&id);
             return Err(error);
         }
@@ -300,6 +303,7 @@ impl Supervisor {
             incoming: HashSet::new(),
             outgoing: HashSet::new(),
             process: None,
+            group: None,
             captured: None,
             began: Instant::now(),
             is_outside: false,
@@ -333,7 +337,8 @@ impl Supervisor {
             listener: Listener::new(Role::Actor, self.system),
             happenings: self.happenings.clone(),
         };
-        tokio::spawn(attend_child(attendance, pid, watch, peer.captured.clone()));
+        let group = peer.group.clone();
+        tokio::spawn(attend_child(attendance, pid, watch, group, peer.captured.clone()));
         Ok(())
     }
 
@@ -462,6 +467,7 @@ async fn attend_child(
     mut attendance: Attendance,
     pid: Pid,
     watch: tokio::io::unix::AsyncFd<OwnedFd>,
+    group: Option<Arc<Group>>,
     captured: Option<Arc<Captured>>,
 ) {
     let mut buffer = vec![0; 16 << 10];
@@ -479,6 +485,10 @@ async fn attend_child(
     };
     if heard.is_ok() {
         attendance.hear_rest(&mut buffer).await;
+    }
+    // All that it has started, wherever that has gone. It is removed, and killed again, with its orphans.
+    if let Some(Err(error)) = group.map(|group| group.kill()) {
+        tracing::warn!(pid = pid.as_raw_pid(), %error, "failed to kill the control group of an exited actor");
     }
     let exit = match waited {
         Ok(()) => exit::finish(pid),

@@ -10,8 +10,10 @@ use crate::error::{SpawnError, Unreachable};
 use crate::event::{ActorInfo, Phase};
 use crate::harmless;
 use crate::ledger::Ledger;
+use crate::process::cgroup_rules::Controllers;
 use crate::profile::Confinement;
 use crate::report::{CrashReport, Exit};
+use crate::spec::{Options, SpecError};
 use crate::wire::control::SpawnRequest;
 use crate::wire::ids::{ActorId, Capability, Incarnation, MessageKey, RawAddress, SystemId};
 
@@ -78,6 +80,18 @@ impl Child {
 }
 
 impl Supervisor {
+    /// Refuses limits that only a control group could keep, where there is none that can.
+    fn check_group_limits(&self, options: &Options) -> Result<(), SpecError> {
+        let limits = &options.limits;
+        let lack = match &self.cgroups {
+            Ok(cgroups) => cgroups.lack(limits),
+            Err(reason) => Controllers::default().lack(limits).map(|what| (what, reason.clone())),
+        };
+        lack.map_or(Ok(()), |(limit, reason)| {
+            Err(SpecError::NoControlGroup { limit: limit.to_owned(), reason })
+        })
+    }
+
     /// Takes a new actor in, without starting it. `group` is the path of the one that it will stand in.
     pub(super) fn admit(
         &mut self,
@@ -92,6 +106,7 @@ impl Supervisor {
             return Err(SpawnError::NoDescriptors);
         }
         request.options.check(request.name.as_deref())?;
+        self.check_group_limits(&request.options)?;
         request.actor_type = harmless::name(&request.actor_type);
         if self.actors.len() >= ACTORS as usize {
             return Err(SpawnError::TooMany(ACTORS));

@@ -1,6 +1,7 @@
 //! The process that ends what actors have started when this program is killed: that there is one, and knows whom.
 
 use super::{Happening, Supervisor};
+use crate::process::cgroup::Groups;
 use crate::process::exit;
 use crate::process::spawner::Spawned;
 use crate::process::survivor::Survivor;
@@ -12,7 +13,9 @@ impl Supervisor {
             return;
         }
         let spawned = self.spawned.clone();
-        let begun = Survivor::begin(&self.system_name(), self.launch.arguments.clone(), move |result| {
+        let (system, arguments) = (self.system_name(), self.launch.arguments.clone());
+        let groups = self.cgroups.as_ref().ok().map(Groups::path);
+        let begun = Survivor::begin(&system, arguments, groups, move |result| {
             // If the loop has ended, so does the survivor: with its pipe.
             let _ = spawned.send(Happening::Survivor(result));
         });

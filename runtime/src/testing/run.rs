@@ -9,6 +9,7 @@ use super::limit::{limit, watch};
 use super::state_of;
 use crate::caught::caught;
 use crate::fault::Plan;
+use crate::process::cgroup_rules::Cgroup;
 use crate::program::{self, Within};
 use crate::supervisor::Launch;
 use crate::system::{become_what_it_was_started_as, begin_once};
@@ -64,6 +65,7 @@ where
 pub struct Test {
     plan: Option<Plan>,
     limit: Option<Duration>,
+    cgroup: Cgroup,
 }
 
 impl Test {
@@ -84,6 +86,12 @@ impl Test {
         self
     }
 
+    /// Whether its actors get control groups, and where. `WATERTIGHT_CGROUP`, where it is set, takes its place.
+    pub fn cgroup(mut self, cgroup: Cgroup) -> Test {
+        self.cgroup = cgroup;
+        self
+    }
+
     /// Runs it; it must be the first statement of the test that does anything.
     ///
     /// # Panics
@@ -97,7 +105,8 @@ impl Test {
         become_what_it_was_started_as();
         logging::start();
         let arguments = test_arguments(&test_name::<F>());
-        let launch = Launch { arguments, heading: true, signals: false, keeps: true };
+        let launch =
+            Launch { arguments, heading: true, signals: false, keeps: true, cgroup: self.cgroup.clone() };
         let ended = begin_once().and_then(|()| {
             program::run(launch, async |sys: System, within| self.run_in(sys, within, body).await)
         });

@@ -46,9 +46,14 @@ fn main() -> ExitCode {
                     workers.push(worker);
                     pid.to_string()
                 }
+                ("bounded", most) => {
+                    let spec = Spec::<Worker>::new(()).output(Output::Silent).processes(most.parse()?);
+                    sys.spawn_with(spec).await.map_or_else(|error| error.to_string(), |_| "bounded".into())
+                }
                 ("child", at) => pick(&workers, at)?.ask(Launch(Launched::Child)).await?.to_string(),
                 ("daemon", at) => pick(&workers, at)?.ask(Launch(Launched::Daemon)).await?.to_string(),
                 ("copy", at) => pick(&workers, at)?.ask(Launch(Launched::Copy)).await?.to_string(),
+                ("stray", at) => pick(&workers, at)?.ask(Launch(Launched::Stray)).await?.to_string(),
                 ("fell", at) => pick(&workers, at)?.ask(Fall).await.is_err().to_string(),
                 // Not an actor's, but the program's own, which the runtime has nothing to do with.
                 ("own", _) => std::process::Command::new("sleep").arg("3600").spawn()?.id().to_string(),
