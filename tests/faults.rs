@@ -63,6 +63,11 @@ fn a_panic_in_a_thread_is_a_crash_too() {
 }
 
 #[test]
+fn a_panic_that_does_not_come_to_its_end_is_a_panic_and_no_hang() {
+    suffers(Fault::PanicForEver, |exit| *exit == Exit::Panicked("told to panic for ever".into()), quick_hang);
+}
+
+#[test]
 fn an_abort_is_seen_as_its_signal() {
     suffers(Fault::Abort, |exit| *exit == Exit::Signal(libc::SIGABRT), as_is);
 }

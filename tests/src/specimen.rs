@@ -22,6 +22,8 @@ pub enum Fault {
     IllegalInstruction,
     Exit(i32),
     OutOfMemory,
+    /// Panics, and does not come to its end.
+    PanicForEver,
     Loop,
     Deadlock,
     StopSelf,
@@ -66,6 +68,14 @@ pub fn commit(fault: Fault) {
             loop {
                 hoard.push(vec![1; 1 << 20]);
             }
+        }
+        Fault::PanicForEver => {
+            extern "C" fn handler(_: libc::c_int) {
+                loops_for_ever();
+            }
+            // SAFETY: a handler that never returns keeps the process from aborting; that is the fault.
+            unsafe { libc::signal(libc::SIGABRT, handler as *const () as usize) };
+            panic!("told to panic for ever");
         }
         Fault::Loop => loops_for_ever(),
         Fault::Deadlock => locks_itself_out(),

@@ -41,7 +41,9 @@ pub(crate) fn classify(status: WaitStatus, clues: Clues<'_>) -> Exit {
         WaitStatus::Signal { number, .. }
             if number == SIGKILL || matches!(clues.killed_for, Some(Exit::Hung(_))) =>
         {
-            clues.killed_for.unwrap_or(Exit::Signal(number))
+            // What has panicked and does not come to its end is killed, and nothing else is said of it.
+            let panicked = || clues.panic.map(|panic| Exit::Panicked(panic.message.clone()));
+            clues.killed_for.or_else(panicked).unwrap_or(Exit::Signal(number))
         }
         WaitStatus::Signal { number: SIGABRT, .. } => aborted(&clues),
         WaitStatus::Signal { number: SIGXCPU, .. } => Exit::CpuTime,
@@ -112,6 +114,9 @@ mod tests {
             Panic { message: "boom".into(), location: String::new(), thread: "main".into(), backtrace: None };
         let clues = Clues { panic: Some(&panic), stderr: &oom, ..Clues::default() };
         assert_eq!(classify(signal(6), clues), Exit::Panicked("boom".into()));
+        let killed = |killed_for| Clues { panic: Some(&panic), killed_for, ..Clues::default() };
+        assert_eq!(classify(signal(9), killed(None)), Exit::Panicked("boom".into()));
+        assert_eq!(classify(signal(9), killed(Some(Exit::Killed))), Exit::Killed);
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! One that hangs is killed in any case, also if it has recovered meanwhile: that it hung is decided. The loop does not
-//! wait; each look for hangs looks for what is overdue too.
+//! wait; each look for hangs looks for what is overdue too. One that has said that it panicked is dying, and finds the
+//! symbols of its own backtrace meanwhile: it has as long for that, and is never said to hang.
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +41,7 @@ pub(super) enum LastLook {
     /// It was never found to hang.
     #[default]
     None,
-    /// It is to be killed then at the latest.
+    /// It was asked for it, or dies of a panic: it is to be killed then at the latest.
     Asked { kill_at: Instant },
     /// It was killed without having answered.
     Late,
@@ -62,11 +63,17 @@ impl Supervisor {
     /// An actor hangs: it is killed as soon as its stack is known, and soon in any case.
     pub(super) fn found_hung(&mut self, actor: ActorId, hang: Hang, now: Instant) {
         let Some(child) = self.actors.get_mut(&actor) else { return };
-        let peer = child.peer.filter(|_| can_answer(hang));
-        let Some((id, peer)) = peer.and_then(|id| Some((id, self.peers.get_mut(&id)?))) else {
+        let peer = child.peer.and_then(|id| Some((id, self.peers.get_mut(&id)?)));
+        let Some((id, peer)) = peer.filter(|(_, peer)| can_answer(hang) || peer.panic.is_some()) else {
             self.kill_for(actor, Exit::Hung(hang));
             return;
         };
+        if peer.panic.is_some() {
+            if matches!(peer.last_look, LastLook::None) {
+                peer.last_look = LastLook::Asked { kill_at: now + LIMIT };
+            }
+            return;
+        }
         // From here on it counts as hung, whatever else ends it.
         child.killed_for.get_or_insert(Exit::Hung(hang));
         peer.last_look = LastLook::Asked { kill_at: now + LIMIT };
