@@ -51,7 +51,7 @@ fn each_line_is_a_childs_with_its_name_or_the_programs_own() {
     for line in stdout.lines().chain(stderr.lines()) {
         assert!(known(line), "{line:?}");
     }
-    assert_eq!(stdout.lines().filter(|line| line.starts_with("program: refused")).count(), 4);
+    assert_eq!(stdout.lines().filter(|line| line.starts_with("program: refused")).count(), 4, "{stderr}");
     let flood = stdout.lines().filter(|line| line.contains("flood")).count();
     assert!((1..20_000).contains(&flood), "of 20,000 lines at once {flood} were shown");
     assert!(stdout.contains("lines dropped"), "what is not shown is counted");
