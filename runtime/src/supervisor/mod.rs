@@ -52,6 +52,7 @@ mod faults;
 mod hang;
 mod last_look;
 mod lifecycle;
+mod mouth;
 mod names;
 mod peer;
 mod process_groups;

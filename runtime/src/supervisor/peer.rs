@@ -1,9 +1,9 @@
 //! The process at the other end of one control link.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::last_look::{Askers, LastLook};
+use super::mouth::{Mouth, Said};
 use super::{Happening, KILL, Supervisor};
 use crate::fault::{self, Call, Injection};
 use crate::process::capture::Captured;
@@ -18,7 +19,6 @@ use crate::process::cgroup::Group;
 use crate::process::exit;
 use crate::process::recorder::Recorder;
 use crate::report::{Exit, Panic};
-use crate::sync::lock;
 use crate::wire::control::{Ticket, ToPeer, ToSupervisor};
 use crate::wire::conversation::{self, Listener};
 use crate::wire::hello::{Hello, Role};
@@ -117,56 +117,6 @@ impl Slots {
     }
 }
 
-/// What a process is told and has not read yet.
-pub(super) struct Mouth {
-    control: Arc<ControlStream>,
-    queue: Mutex<Queue>,
-}
-
-#[derive(Default)]
-struct Queue {
-    frames: VecDeque<(Vec<u8>, Vec<OwnedFd>)>,
-    /// Of the first frame.
-    written: usize,
-    bytes: usize,
-    /// A task waits for room.
-    waiting: bool,
-}
-
-/// Control messages that a process may leave unread, in bytes: a thread of its own reads them, so one that leaves this
-/// much is stopped or broken. The largest ticket fits.
-const UNREAD: usize = 64 << 20;
-/// Events are dropped from here on, so that a slow listener loses those and nothing else.
-const EVENTS: usize = 4 << 20;
-
-impl Mouth {
-    fn new(control: Arc<ControlStream>) -> Arc<Self> {
-        Arc::new(Mouth { control, queue: Mutex::default() })
-    }
-
-    /// Whether events may still be added.
-    pub(super) fn takes_events(&self) -> bool {
-        lock(&self.queue).bytes < EVENTS
-    }
-
-    fn write(&self) -> io::Result<()> {
-        let mut queue = lock(&self.queue);
-        loop {
-            let Queue { frames, written, bytes, .. } = &mut *queue;
-            let Some((frame, descriptors)) = frames.front_mut() else { return Ok(()) };
-            let sent = self.control.try_write(&frame[*written..], descriptors)?;
-            // They went with the first byte.
-            descriptors.clear();
-            *written += sent;
-            *bytes -= sent;
-            if *written == frame.len() {
-                *written = 0;
-                frames.pop_front();
-            }
-        }
-    }
-}
-
 impl Supervisor {
     /// Says something to a peer: at once if its control link has room, else as soon as it has.
     pub(super) fn say(&self, peer: PeerId, message: &impl Serialize) {
@@ -198,31 +148,19 @@ impl Supervisor {
     }
 
     fn send_frame(&self, peer: PeerId, to: &Peer, frame: Vec<u8>, descriptors: Vec<OwnedFd>) {
-        let wait = {
-            let mut queue = lock(&to.mouth.queue);
-            queue.bytes += frame.len();
-            queue.frames.push_back((frame, descriptors));
-            if queue.waiting {
-                if queue.bytes > UNREAD {
-                    // Whoever does not read is ended; the exit is seen like any other.
-                    to.kill();
-                }
-                return;
+        match to.mouth.say(frame, descriptors) {
+            Said::Now | Said::Behind => {}
+            // Whoever does not read is ended; the exit is seen like any other.
+            Said::TooMuch => to.kill(),
+            Said::Waits => {
+                let (mouth, happenings) = (Arc::clone(&to.mouth), self.happenings.clone());
+                tokio::spawn(async move {
+                    if !mouth.write_all(ControlStream::writable).await {
+                        // The loop may have ended; then so has everything else.
+                        let _ = happenings.send(Happening::Deaf(peer)).await;
+                    }
+                });
             }
-            drop(queue);
-            match to.mouth.write() {
-                Ok(()) => false,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => true,
-                // It has closed its end: its exit is on its way.
-                Err(_) => {
-                    lock(&to.mouth.queue).frames.clear();
-                    false
-                }
-            }
-        };
-        if wait {
-            lock(&to.mouth.queue).waiting = true;
-            tokio::spawn(wait_for_room(Arc::clone(&to.mouth), peer, self.happenings.clone()));
         }
     }
 
@@ -288,12 +226,7 @@ impl Supervisor {
         self.last_peer += 1;
         let id = PeerId(self.last_peer);
         let mouth = Mouth::new(control);
-        {
-            let hello = Hello { role: Role::Supervisor, system: self.system }.encode();
-            let mut queue = lock(&mouth.queue);
-            queue.bytes += hello.len();
-            queue.frames.push_back((hello.to_vec(), Vec::new()));
-        }
+        mouth.prepare(Hello { role: Role::Supervisor, system: self.system }.encode().to_vec());
         let peer = Peer {
             actor,
             incarnation,
@@ -319,7 +252,7 @@ impl Supervisor {
         // The hello of a child goes out with its ticket; the program's now.
         if actor == ActorId::PROGRAM {
             // It has room for sixteen bytes.
-            let _ = peer.mouth.write();
+            peer.mouth.flush();
         }
         self.peers.insert(id, peer);
         id
@@ -356,29 +289,6 @@ impl Supervisor {
         }
         if let Some(child) = self.actors.get_mut(&actor).filter(|child| child.peer == Some(peer)) {
             child.killed_for.get_or_insert(Exit::BadPeer(reason.to_owned()));
-        }
-    }
-}
-
-async fn wait_for_room(mouth: Arc<Mouth>, peer: PeerId, happenings: mpsc::Sender<Happening>) {
-    loop {
-        let ended = mouth.control.writable().await.is_err();
-        match mouth.write() {
-            Ok(()) => {
-                let mut queue = lock(&mouth.queue);
-                if queue.frames.is_empty() {
-                    queue.waiting = false;
-                    return;
-                }
-            }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock && !ended => {
-                if lock(&mouth.queue).bytes > UNREAD {
-                    // The loop may have ended; then so has everything else.
-                    let _ = happenings.send(Happening::Deaf(peer)).await;
-                    return;
-                }
-            }
-            Err(_) => return,
         }
     }
 }
