@@ -67,9 +67,10 @@ impl Watch {
     }
 }
 
-/// How often to look, so that a hang is found within a fifth of the limit after it.
+/// How often to look, so that a hang is found within a fifth of the limit after it: two looks take half of that, and the
+/// rest is for a machine that is busy with others.
 pub(crate) fn period(limit: Duration) -> Duration {
-    (limit / 10).clamp(Duration::from_millis(5), Duration::from_millis(250))
+    (limit / 20).clamp(Duration::from_millis(5), Duration::from_millis(250))
 }
 
 #[cfg(test)]

@@ -43,8 +43,9 @@ pub async fn run(sys: &System, effort: Effort, score: &mut Score) -> Result<()> 
             other += u64::from(!matches!(report.exit, Exit::Hung(_)));
         }
         progress(&format!("{name}: {rounds} hangs"));
-        // The limit, a fifth of it for the sampling, one step more for the message's way; and its stack, where it can say it.
-        let found_by = LIMIT.mul_f64(1.3) + if fault == Fault::StopSelf { Duration::ZERO } else { LAST_LOOK };
+        // The limit, and a fifth of it: half of that for the sampling, the rest for the ways of the message and of the
+        // report. And its stack, where it can say it.
+        let found_by = LIMIT.mul_f64(1.2) + if fault == Fault::StopSelf { Duration::ZERO } else { LAST_LOOK };
         let bound = found_by + effort.of(Duration::ZERO, BUSY);
         let times = Times::of(times);
         let what = format!("{name}: seconds from the fault to its report, worst");
