@@ -176,6 +176,8 @@ mod tests {
         let (mouth, mut theirs) = mouth();
         let bytes = fill(&mouth) + 5;
         assert_eq!(mouth.say(vec![8; 5], Vec::new()), Said::Behind);
+        // Under a watchdog: what is never written is never read.
+        theirs.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let reader = std::thread::spawn(move || {
             let mut read = vec![0; bytes];
             theirs.read_exact(&mut read).unwrap();
