@@ -322,6 +322,30 @@ fn workers_are_replaced_after_so_many_tasks() {
 }
 
 #[test]
+fn workers_are_replaced_above_so_much_memory() {
+    /// Bytes that a task keeps: touched, so that they are in memory.
+    const KEPT: usize = 32 << 20;
+    fn keep(_: u32) -> u32 {
+        std::mem::forget(std::hint::black_box(vec![7_u8; KEPT]));
+        std::process::id()
+    }
+    watertight::test(async |sys: System| {
+        let roomy = sys.pool(1).await?;
+        let pids = roomy.map(keep, 0..8).chunk(1).await?;
+        assert!(pids.iter().all(|pid| *pid == pids[0]), "nobody said how much is too much: {pids:?}");
+        // With what a process has of its own, three tasks are above it.
+        let pool = sys.pool(1).recycle_above(3 * KEPT as u64).await?;
+        let pids = pool.map(keep, 0..12).chunk(1).await?;
+        let mut times = std::collections::HashMap::new();
+        for pid in pids {
+            *times.entry(pid).or_insert(0) += 1;
+        }
+        assert!(times.values().all(|times| *times <= 3), "{times:?}");
+        Ok(())
+    });
+}
+
+#[test]
 fn progress_is_told_to_the_end() {
     watertight::test(async |sys: System| {
         let pool = sys.pool(2).await?;

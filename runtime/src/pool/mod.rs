@@ -114,7 +114,28 @@ struct Keeper {
 impl Pool {
     /// Calls `f` on every item, and collects the results in the order of the items; the first failure ends it.
     ///
-    /// Dropping it takes back what is not begun. Python's `Pool.map`.
+    /// Dropping it takes back what is not begun. Python's `Pool.map`. What the tasks share beside their items goes through
+    /// [`map_with`](Self::map_with):
+    ///
+    /// ```no_run
+    /// # use watertight::prelude::*;
+    /// # fn main() -> std::process::ExitCode { watertight::run(async |sys: System| {
+    /// # let pool = sys.pool(2).await?;
+    /// let by = 3_u64;
+    /// let products = pool.map_with(&by, |by: &u64, x: u64| x * by, 0..5).await?;
+    /// # drop(products); Ok(()) }) }
+    /// ```
+    ///
+    /// A closure that captures it is refused when the program is compiled, with words on what to do:
+    ///
+    /// ```compile_fail,E0080
+    /// # use watertight::prelude::*;
+    /// # fn main() -> std::process::ExitCode { watertight::run(async |sys: System| {
+    /// # let pool = sys.pool(2).await?;
+    /// let by = 3_u64;
+    /// let products = pool.map(move |x: u64| x * by, 0..5).await?;
+    /// # drop(products); Ok(()) }) }
+    /// ```
     ///
     /// # Errors
     /// [`MapError`]: which item failed first, and how.
