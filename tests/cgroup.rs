@@ -18,7 +18,7 @@ use watertight::spec::SpecError;
 use watertight::testing::Test;
 use watertight::{Cgroup, Exit};
 use watertight_tests::confined::{Fill, Launch, Launched, Work, Worker};
-use watertight_tests::doomed::{Doomed, is_alive};
+use watertight_tests::doomed::{Doomed, is_alive, is_there};
 
 /// A user without privileges.
 const NOBODY: u32 = 65534;
@@ -129,24 +129,14 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-fn start(program: &mut Doomed, command: &str) -> u32 {
-    let pid = program.say(command).parse().unwrap();
-    assert!(is_alive(pid), "{command}");
-    pid
-}
-
-fn is_there(pid: u32) -> bool {
-    Path::new(&format!("/proc/{pid}")).exists()
-}
-
 #[test]
 fn what_a_dead_actor_has_started_is_ended_wherever_it_went_and_its_group_is_removed() {
     let Some(ground) = Ground::of("death", "") else { return };
     let mut program = ground.run();
-    let actor = start(&mut program, "worker");
-    let sibling = start(&mut program, "worker");
-    let left = ["stray 0", "daemon 0", "copy 0", "child 0"].map(|command| start(&mut program, command));
-    let stray_of_sibling = start(&mut program, "stray 1");
+    let actor = program.starts("worker");
+    let sibling = program.starts("worker");
+    let left = ["stray 0", "daemon 0", "copy 0", "child 0"].map(|command| program.starts(command));
+    let stray_of_sibling = program.starts("stray 1");
     let group = cgroup_of(actor);
     assert!(group.contains(&format!("/watertight-{}-", program.child.id())), "{group}");
     assert!(left.iter().all(|pid| cgroup_of(*pid) == group) && cgroup_of(sibling) != group);
@@ -157,7 +147,7 @@ fn what_a_dead_actor_has_started_is_ended_wherever_it_went_and_its_group_is_remo
     wait_until("its group is gone", || !of_the_dead.exists());
     assert!(is_alive(stray_of_sibling), "it was none of the dead actor's");
     // Its next life has a group of its own, and ends with the program.
-    let stray = start(&mut program, "stray 0");
+    let stray = program.starts("stray 0");
     program.end();
     assert!(!is_alive(stray) && !is_alive(stray_of_sibling));
     assert_eq!(ground.programs(), [] as [PathBuf; 0]);
@@ -168,8 +158,8 @@ fn without_a_group_a_stray_is_not_found() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_doomed"));
     command.env_remove("WATERTIGHT_CGROUP");
     let mut program = Doomed::run(command);
-    start(&mut program, "worker");
-    let (stray, daemon) = (start(&mut program, "stray 0"), start(&mut program, "daemon 0"));
+    program.starts("worker");
+    let (stray, daemon) = (program.starts("stray 0"), program.starts("daemon 0"));
     assert_eq!(program.say("fell 0"), "true");
     wait_until("the daemon is gone", || !is_there(daemon));
     // The look that has found the one has seen the other.
@@ -181,8 +171,8 @@ fn without_a_group_a_stray_is_not_found() {
 fn a_killed_program_leaves_neither_strays_nor_groups() {
     let Some(ground) = Ground::of("killed", "") else { return };
     let mut program = ground.run();
-    let actor = start(&mut program, "worker");
-    let left = ["stray 0", "daemon 0", "copy 0"].map(|command| start(&mut program, command));
+    let actor = program.starts("worker");
+    let left = ["stray 0", "daemon 0", "copy 0"].map(|command| program.starts(command));
     // There is a survivor with the first actor that runs; it is the program's other child.
     wait_until("it has a survivor", || survivor_of(&program).is_some());
     program.child.kill().unwrap();
@@ -195,8 +185,8 @@ fn a_killed_program_leaves_neither_strays_nor_groups() {
 fn the_next_program_ends_what_a_program_without_a_survivor_has_left() {
     let Some(ground) = Ground::of("stale", "") else { return };
     let mut program = ground.run();
-    start(&mut program, "worker");
-    let stray = start(&mut program, "stray 0");
+    program.starts("worker");
+    let stray = program.starts("stray 0");
     wait_until("it has a survivor", || survivor_of(&program).is_some());
     let survivor = survivor_of(&program).unwrap();
     // The program cannot start another one in between.
@@ -206,12 +196,12 @@ fn the_next_program_ends_what_a_program_without_a_survivor_has_left() {
     program.child.wait().unwrap();
     assert!(is_alive(stray) && ground.programs().len() == 1, "nobody was there to end it");
     let mut next = ground.run();
-    start(&mut next, "worker");
+    next.starts("worker");
     assert!(!is_alive(stray));
     // The first of them is gone, the second lives: a third touches neither it nor what is in it.
-    let stray = start(&mut next, "stray 0");
+    let stray = next.starts("stray 0");
     let mut third = ground.run();
-    start(&mut third, "worker");
+    third.starts("worker");
     assert!(is_alive(stray) && ground.programs().len() == 2);
     third.end();
     next.end();
@@ -225,8 +215,8 @@ fn who_is_given_a_group_divides_it_himself() {
         }
         let Some(ground) = Ground::of(test, "") else { return };
         let mut program = ground.run_inside(user);
-        let actor = start(&mut program, "worker");
-        let stray = start(&mut program, "stray 0");
+        let actor = program.starts("worker");
+        let stray = program.starts("stray 0");
         let group = cgroup_of(actor);
         let name = ground.0.file_name().unwrap().to_str().unwrap();
         assert!(group.contains(&format!("/{name}/watertight-{}-", program.child.id())), "{test}: {group}");
@@ -240,7 +230,7 @@ fn who_is_given_a_group_divides_it_himself() {
 fn a_program_that_is_in_the_group_moves_out_of_what_it_divides() {
     let Some(ground) = Ground::of("leaf", "memory pids cpu") else { return };
     let mut program = ground.run_inside(Some(NOBODY));
-    let actor = start(&mut program, "worker");
+    let actor = program.starts("worker");
     let own = cgroup_of(program.child.id());
     assert!(own.ends_with("/watertight-supervisor"), "{own}");
     let group = cgroup_of(actor);
@@ -261,8 +251,8 @@ fn beside_others_in_its_group_a_program_has_groups_that_kill_and_do_not_limit() 
     let mut other = Command::new("/bin/sleep").arg("3600").spawn().unwrap();
     std::fs::write(ground.0.join("cgroup.procs"), other.id().to_string()).unwrap();
     let mut program = ground.run_inside(Some(NOBODY));
-    start(&mut program, "worker");
-    let stray = start(&mut program, "stray 0");
+    program.starts("worker");
+    let stray = program.starts("stray 0");
     let refused = program.say("bounded 20");
     let why = format!("none was enabled: other processes are in it: {}", other.id());
     assert!(

@@ -1,10 +1,9 @@
 //! What an actor starts ends with it: in its group, out of it, as another program or as a copy of itself. And nothing
 //! else does.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use watertight_tests::doomed::{Doomed, is_alive};
+use watertight_tests::doomed::{Doomed, is_alive, is_there};
 
 use crate::profiles::Stage;
 
@@ -12,17 +11,6 @@ use crate::profiles::Stage;
 fn started() -> (Doomed, Stage) {
     let stage = Stage::new(env!("CARGO_BIN_EXE_doomed"));
     (Doomed::run(stage.command()), stage)
-}
-
-fn start(program: &mut Doomed, command: &str) -> u32 {
-    let pid = program.say(command).parse().unwrap();
-    assert!(is_alive(pid), "{command}");
-    pid
-}
-
-/// Whether there is anything of it, alive or waiting to be reaped.
-fn is_there(pid: u32) -> bool {
-    Path::new(&format!("/proc/{pid}")).exists()
 }
 
 fn wait_until_gone(pid: u32, what: &str) {
@@ -38,14 +26,14 @@ fn wait_until_gone(pid: u32, what: &str) {
 fn whatever_a_dead_actor_has_started_is_ended_and_reaped() {
     let (mut program, _stage) = started();
     program.say("worker");
-    let left = ["child 0", "daemon 0", "copy 0"].map(|command| (start(&mut program, command), command));
+    let left = ["child 0", "daemon 0", "copy 0"].map(|command| (program.starts(command), command));
     assert_eq!(program.say("fell 0"), "true");
     for (pid, what) in left {
         wait_until_gone(pid, what);
     }
     // The next incarnation is well, and so is what it starts.
-    let daemon = start(&mut program, "daemon 0");
-    let copy = start(&mut program, "copy 0");
+    let daemon = program.starts("daemon 0");
+    let copy = program.starts("copy 0");
     assert!(is_alive(daemon) && is_alive(copy));
 }
 
@@ -54,9 +42,9 @@ fn what_others_have_started_is_left_alone() {
     let (mut program, _stage) = started();
     program.say("worker");
     program.say("worker");
-    let own = start(&mut program, "own");
-    let sibling = ["child 1", "daemon 1", "copy 1"].map(|command| start(&mut program, command));
-    let daemon = start(&mut program, "daemon 0");
+    let own = program.starts("own");
+    let sibling = ["child 1", "daemon 1", "copy 1"].map(|command| program.starts(command));
+    let daemon = program.starts("daemon 0");
     assert_eq!(program.say("fell 0"), "true");
     wait_until_gone(daemon, "the dead actor's daemon");
     // The look that has found the one has seen the others too.
@@ -75,8 +63,8 @@ fn what_others_have_started_is_left_alone() {
 fn the_end_of_a_program_is_the_end_of_what_its_actors_started() {
     let (mut program, _stage) = started();
     program.say("worker");
-    let left = ["child 0", "daemon 0", "copy 0"].map(|command| start(&mut program, command));
-    let own = start(&mut program, "own");
+    let left = ["child 0", "daemon 0", "copy 0"].map(|command| program.starts(command));
+    let own = program.starts("own");
     program.end();
     for pid in left {
         assert!(!is_alive(pid), "process {pid} has outlived its program");
@@ -89,8 +77,8 @@ fn the_end_of_a_program_is_the_end_of_what_its_actors_started() {
 fn a_killed_program_leaves_neither_actors_nor_what_they_started() {
     let (mut program, _stage) = started();
     let actor: u32 = program.say("worker").parse().unwrap();
-    let left = ["child 0", "daemon 0", "copy 0"].map(|command| (start(&mut program, command), command));
-    let own = start(&mut program, "own");
+    let left = ["child 0", "daemon 0", "copy 0"].map(|command| (program.starts(command), command));
+    let own = program.starts("own");
     let survivor = survivor_of(&program);
     program.child.kill().unwrap();
     program.child.wait().unwrap();
@@ -114,7 +102,7 @@ fn a_killed_program_leaves_neither_actors_nor_what_they_started() {
 fn a_survivor_that_was_killed_has_a_successor_with_the_next_actor() {
     let (mut program, _stage) = started();
     program.say("worker");
-    let daemon = start(&mut program, "daemon 0");
+    let daemon = program.starts("daemon 0");
     let first = survivor_of(&program);
     end(first);
     wait_until_gone(first, "the survivor, dead and not reaped,");

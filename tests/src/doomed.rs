@@ -30,6 +30,13 @@ impl Doomed {
         Doomed { child, input, output }
     }
 
+    /// Says something whose answer is the process that it starts.
+    pub fn starts(&mut self, command: &str) -> u32 {
+        let pid = self.say(command).parse().unwrap();
+        assert!(is_alive(pid), "{command}");
+        pid
+    }
+
     /// Says something that has no answer.
     pub fn tell(&mut self, line: &str) {
         writeln!(self.input, "{line}").unwrap();
@@ -65,6 +72,11 @@ pub fn is_alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit(')').next().unwrap_or_default().trim_start().chars().next();
     !matches!(state, None | Some('Z' | 'X'))
+}
+
+/// Whether there is anything of it, alive or waiting to be reaped.
+pub fn is_there(pid: u32) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
 }
 
 /// Sends a signal; after a SIGSTOP, waits until the process has stopped, which takes a moment.
