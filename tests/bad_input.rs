@@ -5,12 +5,15 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
+use watertight::fuzzing::hostile::{self, Outsider};
 use watertight::spec::Backoff;
 use watertight::{Address, AskError, Exit, Restart, SpawnError, Spec, System, SystemError};
 use watertight_tests::Specimen;
 use watertight_tests::doomed::Doomed;
+use watertight_tests::siege::Besieged;
 use watertight_tests::specimen::{Add, Garbage, Number, Pid, Relay, Setup};
 
 /// What no frame begins with, and what looks like one and is none.
@@ -202,4 +205,44 @@ fn unknown_and_doubled_names_are_typed_errors() {
         }
         Ok(())
     });
+}
+
+/// A city that plays this part.
+fn besieged(part: &str) -> Besieged {
+    let program = env!("CARGO_BIN_EXE_reliability");
+    Besieged::start(Command::new(program).args(["--part", part])).unwrap()
+}
+
+#[test]
+fn what_goes_wrong_in_a_besieged_system_is_counted() {
+    for (part, wrong) in [("besieged", 0), ("besieged:repeated", 1), ("besieged:mistaken", 1)] {
+        assert_eq!(besieged(part).say("measure 0.5").unwrap().wrong, wrong, "{part}");
+    }
+    let mut besieged = besieged("besieged");
+    rustix::process::kill_process(process(&besieged), rustix::process::Signal::KILL).unwrap();
+    assert!(besieged.say("measure 0.1").is_err(), "its supervisor is dead");
+}
+
+fn process(besieged: &Besieged) -> rustix::process::Pid {
+    rustix::process::Pid::from_raw(besieged.process().cast_signed()).unwrap()
+}
+
+#[test]
+fn a_sender_that_boasts_of_more_than_it_sent_does_not_upset_the_ledger() {
+    let mut besieged = besieged("besieged");
+    // So that there is something to add to.
+    besieged.say("measure 0.1").unwrap();
+    let mut boaster = Outsider::connect(&besieged.socket).unwrap();
+    assert!(boaster.say(&Outsider::hello()));
+    let link = boaster.link(&besieged.victim).unwrap();
+    // One of these is its own.
+    for number in 0..64 {
+        assert!(boaster.say(&hostile::boast(number)) && boaster.say(&hostile::boast(number)));
+    }
+    // The answer comes behind all that was said.
+    let second = boaster.link(&besieged.victim).unwrap();
+    besieged.say("ledger").unwrap();
+    drop((link, second, boaster));
+    besieged.say("ledger").unwrap();
+    assert_eq!(besieged.say("measure 0.1").unwrap().wrong, 0);
 }

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "plans/calls.rs"]
-mod calls;
 #[path = "plans/cuts.rs"]
 mod cuts;
 #[path = "plans/frames.rs"]

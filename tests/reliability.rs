@@ -39,7 +39,7 @@ macro_rules! experiments {
     };
 }
 
-experiments! { kills idempotent orphans replies hangs overload soak deaths storms disk descriptors restarts }
+experiments! { kills idempotent orphans replies hangs overload soak deaths storms disk descriptors calls frames restarts }
 
 #[test]
 fn wrong_usage_is_told_by_exit_code_2_and_the_list_names_every_experiment() {

@@ -1,7 +1,7 @@
 //! The reliability suite: what the runtime promises, tried on real processes and scored.
 //!
 //! ```text
-//! cargo run --release -p watertight-tests --bin reliability                  # everything in full: an hour
+//! cargo run --release -p watertight-tests --bin reliability                  # everything in full: two to three hours
 //! cargo run --release -p watertight-tests --bin reliability -- --quick       # everything, small
 //! cargo run --release -p watertight-tests --bin reliability -- kills orphans # some of it; `list` lists all
 //! ```

@@ -5,8 +5,10 @@
 
 #![allow(clippy::unwrap_used)] // Of what this suite writes and reads itself.
 
+mod calls;
 mod deaths;
 mod descriptors;
+mod frames;
 mod full_disk;
 mod hangs;
 mod kills;
@@ -39,7 +41,7 @@ pub struct Experiment {
 }
 
 /// All of them, in the order in which they are run.
-pub const EXPERIMENTS: [Experiment; 12] = [
+pub const EXPERIMENTS: [Experiment; 14] = [
     Experiment {
         name: "kills",
         promise: "a SIGKILL costs at most the one message in hand, and that one is named; every ask ends",
@@ -69,6 +71,11 @@ pub const EXPERIMENTS: [Experiment; 12] = [
         name: "descriptors",
         promise: "descriptors that run out are an error that says so, until there are some again",
     },
+    Experiment {
+        name: "calls",
+        promise: "every call that can fail may fail, also two at once: who asked is told, and nothing is lost",
+    },
+    Experiment { name: "frames", promise: "frames that are nearly right disturb nobody but their sender" },
     Experiment {
         name: "restarts",
         promise: "a killed actor handles the next message within three times what a bare child takes",
@@ -119,6 +126,8 @@ pub async fn experiment(name: &str, sys: &System, effort: Effort) -> Result<Scor
         "deaths" => deaths::run(sys, effort, &mut score).await?,
         "storms" => storms::run(sys, effort, &mut score).await?,
         "disk" => full_disk::run(sys, effort, &mut score).await?,
+        "calls" => calls::run(sys, effort, &mut score).await?,
+        "frames" => frames::run(effort, &mut score)?,
         "descriptors" => descriptors::run(sys, effort, &mut score).await?,
         _ => restarts::run(sys, effort, &mut score).await?,
     }

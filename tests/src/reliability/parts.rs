@@ -14,6 +14,7 @@ use watertight::prelude::*;
 
 use super::traffic::{Burst, Listener, Talker, TalkerSetup};
 use super::{full_disk, machine};
+use crate::siege::{NAME, Plant, city};
 use crate::specimen::{Commit, Grandchild, Setup};
 use crate::{Fault, Specimen};
 
@@ -107,6 +108,14 @@ pub async fn play(sys: &System, part: &str) -> Result<()> {
     match part.split_once(':').unwrap_or((part, "")) {
         ("family", state) => family(sys, state).await,
         ("printer", result) => full_disk::printer(sys, result).await,
+        ("besieged", plant) => {
+            let plant = match plant {
+                "repeated" => Some(Plant::Repeated),
+                "mistaken" => Some(Plant::Mistaken),
+                _ => None,
+            };
+            city::stand(sys, NAME, plant).await
+        }
         _ => Err(Error::new(format!("no such part: {part}"))),
     }
 }

@@ -108,10 +108,10 @@ fn chosen(names: &[String]) -> Vec<&'static str> {
     all.filter(|known| names.is_empty() || names.iter().any(|name| name == known)).collect()
 }
 
-/// The longest that one may take: the soak of a day and more than anything else needs. Small ones take seconds.
+/// The longest that one may take: a soak of a day, and more than the frames need. Small ones take seconds.
 fn patience(effort: Effort) -> Duration {
     let minutes = effort.minutes.unwrap_or(30.0) * 2.0;
-    if effort.quick { Duration::from_secs(150) } else { Duration::from_secs_f64(60.0 * (minutes + 60.0)) }
+    if effort.quick { Duration::from_secs(150) } else { Duration::from_secs_f64(60.0 * (minutes + 180.0)) }
 }
 
 async fn in_a_process(name: &str, effort: Effort) -> Result<Score> {

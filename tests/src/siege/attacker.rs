@@ -56,8 +56,11 @@ impl Handler<Fire> for Attacker {
             // A new socket of its own, after the first message has gone through it.
             Link::Data => {
                 self.setup.victim.ask(Ping(1)).await?;
-                let new = sockets()?.into_iter().find(|socket| !before.contains(socket));
-                (new.ok_or_else(missing)?, Reader::data(1))
+                let Some(new) = sockets()?.into_iter().find(|socket| !before.contains(socket)) else {
+                    // It has had one since an order whose time was over before it could fire: only its next life has a new one.
+                    std::process::exit(1);
+                };
+                (new, Reader::data(1))
             }
             // The one on which this message came.
             Link::Answers => (*before.last().ok_or_else(missing)?, Reader::answers(fire.number)),

@@ -2,9 +2,12 @@
 
 pub mod ammunition;
 mod attacker;
+mod besieged;
+pub mod city;
 mod outsider;
 
 pub use attacker::{Attacker, Fire, Setup};
+pub use besieged::{Besieged, NAME, Told};
 pub use outsider::attack;
 
 use watertight::ActorId;
@@ -40,10 +43,25 @@ impl Link {
 
 /// Is sent good messages by the program, one after the other, and anything by others.
 pub struct Victim {
+    /// A plant for whoever judges.
+    plant: Option<Plant>,
     last: u64,
     wrong: u64,
     foreign: u64,
 }
+
+/// What goes wrong with one message of the program's, on purpose.
+#[data]
+#[derive(Clone, Copy, Debug)]
+pub enum Plant {
+    /// It is as if it had come twice.
+    Repeated,
+    /// It gets the reply to another.
+    Mistaken,
+}
+
+/// Of this one.
+const PLANTED: u64 = 7;
 
 /// The program counts from 1; the answer is the same number.
 #[message(reply = u64)]
@@ -62,11 +80,11 @@ pub struct Payload {
 pub struct Wrong;
 
 impl Actor for Victim {
-    type Args = ();
+    type Args = Option<Plant>;
     type Messages = (Ping, Payload, Wrong);
 
-    async fn start((): (), _: &mut Context<Self>) -> Result<Self> {
-        Ok(Victim { last: 0, wrong: 0, foreign: 0 })
+    async fn start(plant: Option<Plant>, _: &mut Context<Self>) -> Result<Self> {
+        Ok(Victim { plant, last: 0, wrong: 0, foreign: 0 })
     }
 }
 
@@ -76,6 +94,11 @@ impl Handler<Ping> for Victim {
         if cx.sender() == ActorId::PROGRAM {
             self.wrong += u64::from(number != self.last + 1);
             self.last = number;
+            match self.plant.filter(|_| number == PLANTED) {
+                Some(Plant::Repeated) => self.wrong += u64::from(number != self.last + 1),
+                Some(Plant::Mistaken) => return Ok(number - 1),
+                None => {}
+            }
         } else {
             self.foreign += 1;
         }
