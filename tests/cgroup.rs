@@ -18,7 +18,7 @@ use watertight::spec::SpecError;
 use watertight::testing::Test;
 use watertight::{Cgroup, Exit};
 use watertight_tests::confined::{Fill, Launch, Launched, Work, Worker};
-use watertight_tests::doomed::{Doomed, is_alive, is_there};
+use watertight_tests::doomed::{Doomed, is_alive, is_there, survivor_of};
 
 /// A user without privileges.
 const NOBODY: u32 = 65534;
@@ -174,7 +174,7 @@ fn a_killed_program_leaves_neither_strays_nor_groups() {
     let actor = program.starts("worker");
     let left = ["stray 0", "daemon 0", "copy 0"].map(|command| program.starts(command));
     // There is a survivor with the first actor that runs; it is the program's other child.
-    wait_until("it has a survivor", || survivor_of(&program).is_some());
+    wait_until("it has a survivor", || survivor_of(program.child.id()).is_some());
     program.child.kill().unwrap();
     program.child.wait().unwrap();
     wait_until("all of it is dead", || !left.iter().chain([&actor]).any(|pid| is_alive(*pid)));
@@ -187,8 +187,8 @@ fn the_next_program_ends_what_a_program_without_a_survivor_has_left() {
     let mut program = ground.run();
     program.starts("worker");
     let stray = program.starts("stray 0");
-    wait_until("it has a survivor", || survivor_of(&program).is_some());
-    let survivor = survivor_of(&program).unwrap();
+    wait_until("it has a survivor", || survivor_of(program.child.id()).is_some());
+    let survivor = survivor_of(program.child.id()).unwrap();
     // The program cannot start another one in between.
     watertight_tests::doomed::signal(program.child.id(), libc::SIGSTOP);
     watertight_tests::doomed::signal(survivor, libc::SIGKILL);
@@ -378,15 +378,4 @@ fn an_actor_gets_its_share_of_a_processor() {
         assert!(used < 700, "{used} ms of 2000");
         Ok(())
     });
-}
-
-/// The process that outlives the program.
-fn survivor_of(program: &Doomed) -> Option<u32> {
-    let processes = std::fs::read_dir("/proc").unwrap();
-    let mut pids = processes.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
-    pids.find(|pid: &u32| {
-        let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-        let parent = format!(") S {} ", program.child.id());
-        read("cmdline").starts_with("watertight-survivor") && read("stat").contains(&parent)
-    })
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use watertight_tests::doomed::{Doomed, is_alive, is_there};
+use watertight_tests::doomed::{self, Doomed, is_alive, is_there};
 
 use crate::profiles::Stage;
 
@@ -130,19 +130,10 @@ fn a_program_that_ends_takes_its_survivor_along() {
 fn survivor_of(program: &Doomed) -> u32 {
     let began = Instant::now();
     loop {
-        assert!(began.elapsed() < Duration::from_secs(10), "the program has no survivor");
-        let processes = std::fs::read_dir("/proc")
-            .unwrap()
-            .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
-        let is_it = |pid: &u32| {
-            let read =
-                |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-            let parent = format!(") S {} ", program.child.id());
-            read("cmdline").starts_with("watertight-survivor") && read("stat").contains(&parent)
-        };
-        if let Some(pid) = { processes }.find(is_it) {
+        if let Some(pid) = doomed::survivor_of(program.child.id()) {
             return pid;
         }
+        assert!(began.elapsed() < Duration::from_secs(10), "the program has no survivor");
     }
 }
 

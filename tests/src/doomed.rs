@@ -79,6 +79,17 @@ pub fn is_there(pid: u32) -> bool {
     std::path::Path::new(&format!("/proc/{pid}")).exists()
 }
 
+/// The process that is to outlive this program: it is started behind the first actor.
+pub fn survivor_of(program: u32) -> Option<u32> {
+    let processes = std::fs::read_dir("/proc").unwrap();
+    let mut pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.find(|pid: &u32| {
+        let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        read("cmdline").starts_with("watertight-survivor")
+            && read("stat").contains(&format!(") S {program} "))
+    })
+}
+
 /// Sends a signal; after a SIGSTOP, waits until the process has stopped, which takes a moment.
 pub fn signal(pid: u32, number: i32) {
     // SAFETY: a signal to a process touches no memory here.

@@ -179,11 +179,21 @@ pub enum Call {
     WriteLink,
     /// The kernel is asked for random bytes: a capability.
     Random,
+    /// Memory that is shared is made: for a blob, an array, a lock or a pool's board.
+    CreateMemory,
+    /// Memory that is shared is mapped.
+    MapMemory,
+    /// The two ends of a channel or a byte stream are made.
+    OpenChannel,
+    /// The process that outlives the program is about to be started.
+    StartSurvivor,
+    /// A program that attaches is about to be let in.
+    Accept,
 }
 
 impl Call {
     /// All of them.
-    pub const ALL: [Call; 13] = [
+    pub const ALL: [Call; 18] = [
         Call::SocketPair,
         Call::Pipe,
         Call::CreateRecorder,
@@ -197,6 +207,11 @@ impl Call {
         Call::ReadLink,
         Call::WriteLink,
         Call::Random,
+        Call::CreateMemory,
+        Call::MapMemory,
+        Call::OpenChannel,
+        Call::StartSurvivor,
+        Call::Accept,
     ];
 }
 

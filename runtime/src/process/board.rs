@@ -27,6 +27,8 @@ use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
+use crate::fault::{self, Call};
+
 /// Chunks that a worker may have at once: one in hand, and one that waits, so that it never waits for its owner.
 pub const SLOTS: usize = 2;
 /// Bytes for the results of one chunk; only what is used takes memory. A result that does not fit travels as a reply.
@@ -78,6 +80,7 @@ impl Board {
     /// # Errors
     /// When descriptors or memory have run out.
     pub fn create() -> io::Result<(Board, Arc<OwnedFd>)> {
+        fault::call(Call::CreateMemory)?;
         let file =
             rustix::fs::memfd_create("watertight-board", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         rustix::fs::ftruncate(&file, size_of::<[Slot; SLOTS]>() as u64)?;
@@ -102,6 +105,7 @@ impl Board {
     fn map(file: impl AsFd) -> io::Result<Board> {
         let access = ProtFlags::READ | ProtFlags::WRITE;
         let length = size_of::<[Slot; SLOTS]>();
+        fault::call(Call::MapMemory)?;
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory that exists.
         let start = unsafe { rustix::mm::mmap(ptr::null_mut(), length, access, MapFlags::SHARED, file, 0)? };
         NonNull::new(start.cast())

@@ -12,6 +12,7 @@ use rustix::mm::{MapFlags, ProtFlags};
 use thiserror::Error;
 
 use super::plain::Plain;
+use crate::fault::{self, Call};
 
 /// Nobody can shorten the file, which would end whoever reads the lost part with SIGBUS, nor take the seals for made
 /// before they all are.
@@ -242,6 +243,7 @@ unsafe impl Sync for Mapping {}
 
 impl Mapping {
     fn new(file: impl AsFd, length: usize, access: ProtFlags) -> io::Result<Mapping> {
+        fault::call(Call::MapMemory)?;
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory that exists.
         let start = unsafe { rustix::mm::mmap(ptr::null_mut(), length, access, MapFlags::SHARED, file, 0)? };
         NonNull::new(start.cast())
@@ -283,6 +285,7 @@ impl Drop for Mapping {
 }
 
 fn create(name: &str) -> io::Result<OwnedFd> {
+    fault::call(Call::CreateMemory)?;
     Ok(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?)
 }
 

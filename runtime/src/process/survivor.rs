@@ -28,6 +28,7 @@ use super::child::{self, Limits};
 use super::orphans::VARIABLE;
 use super::spawner::{self, Order, Spawned, SpawnerGone};
 use super::table::{self, Process};
+use crate::fault::{self, Call};
 
 /// How the name begins under which a survivor is started; behind it stands its system.
 const MARK: &str = "watertight-survivor: ";
@@ -85,6 +86,7 @@ impl Survivor {
         groups: Option<&Path>,
         done: impl FnOnce(io::Result<Spawned>) + Send + 'static,
     ) -> io::Result<Survivor> {
+        fault::call(Call::StartSurvivor)?;
         let (theirs, pipe) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         rustix::io::ioctl_fionbio(&pipe, true)?;
         // A test harness prints there, and nobody reads it.

@@ -16,6 +16,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::passing::{Arrived, Beside};
 use super::transport::{is_crowded, receive, register, send};
+use crate::fault::{self, Call};
 use crate::sync::lock;
 
 /// Most bytes of a record behind its kind: half of what a socket's buffer has by default, so that one more always fits,
@@ -68,6 +69,7 @@ impl Records {
     /// # Errors
     /// When descriptors have run out, or the system has no such sockets.
     pub fn pair() -> io::Result<(Records, Records)> {
+        fault::call(Call::OpenChannel)?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (one, other) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         Ok((Records::of(one), Records::of(other)))

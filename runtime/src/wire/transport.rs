@@ -156,6 +156,7 @@ impl Door {
     /// # Errors
     /// `PermissionDenied` for another user; else as `accept`.
     pub async fn accept(&self) -> io::Result<ControlStream> {
+        fault::call(Call::Accept)?;
         let stream = self.0.accept().await?;
         let creds = stream.peer_creds()?;
         if creds.euid() != Some(rustix::process::geteuid().as_raw()) {

@@ -3,14 +3,17 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use watertight::fault::{Call, Cut, Fault, Plan, Rule, errno};
 use watertight::prelude::*;
 use watertight::testing::state_of;
-use watertight::{Ledger, Output};
+use watertight::{Ledger, Output, Sender, channel};
 
 use super::machine::Times;
+use super::parts::signal;
 use super::{Effort, Random, Score, progress};
 use crate::Specimen;
+use crate::doomed::survivor_of;
 use crate::specimen::{Add, Bytes, Number, Relay, Setup, Work};
 
 /// For what takes milliseconds.
@@ -21,25 +24,31 @@ const LOST: Duration = Duration::from_secs(2);
 const WHOSE: [&str; 4] = ["supervisor", "program", "receiver", "relay"];
 /// A call fails at its first, second, … time in its process.
 const TIMES: u64 = 6;
+/// By this name the system is attached to.
+const NAME: &str = "calls";
 
 pub async fn run(sys: &System, effort: Effort, score: &mut Score) -> Result<()> {
+    sys.listen(NAME).await?;
     let mut rounds = Rounds::default();
-    let mut never = 0;
-    for call in Call::ALL {
+    let mut never = Vec::new();
+    for call in everything() {
         let before = rounds.injected;
         for (whose, time) in
             WHOSE.into_iter().flat_map(|whose| (1..=effort.of(TIMES, 2)).map(move |time| (whose, time)))
         {
-            rounds.one(sys, |round| Plan::seeded(1).with(fails(call, whose, round, time))).await?;
+            rounds.one(sys, |round| Plan::seeded(1).with(fails(&call, whose, round, time))).await?;
         }
-        never += u32::from(rounds.injected == before);
+        if rounds.injected == before {
+            never.push(call);
+        }
     }
     let alone = rounds.number;
     progress(&format!("{alone} rounds in which a call fails alone, {} did", rounds.injected));
+    let all = everything();
     let mut random = Random::new(effort.seed);
     for pair in 1..=effort.of(1000, 40) {
         let mut any = |round| {
-            let (call, whose) = (Call::ALL[random.index(Call::ALL.len())], WHOSE[random.index(WHOSE.len())]);
+            let (call, whose) = (&all[random.index(all.len())], WHOSE[random.index(WHOSE.len())]);
             fails(call, whose, round, 1 + random.below(TIMES))
         };
         rounds.one(sys, |round| Plan::seeded(1).with(any(round)).with(any(round))).await?;
@@ -49,22 +58,27 @@ pub async fn run(sys: &System, effort: Effort, score: &mut Score) -> Result<()> 
     }
     score.zero("rounds after which not everything was accounted for", rounds.uneven, rounds.number);
     score.zero("rounds in which something did not work again", rounds.broken, rounds.number);
-    score.at_most("kinds of call that were never made to fail", f64::from(never), 0.0);
+    score.at_most(format!("kinds of call that were never made to fail {never:?}"), never.len() as f64, 0.0);
     score.figure(
         "rounds with one call that fails, and with two",
         format!("{alone}, {}", rounds.number - alone),
     );
-    score.figure("kinds of call", Call::ALL.len());
+    score.figure("kinds of call", all.len());
     score.figure("calls that failed", rounds.injected);
     score.figure("errors that were told meanwhile", rounds.told);
     score.figure("a round", Times::of(rounds.took));
     Ok(())
 }
 
-fn fails(call: Call, whose: &str, round: u64, time: u64) -> Rule {
+/// Every call of the runtime that can be made to fail; the start of a process is one.
+fn everything() -> Vec<Cut> {
+    Call::ALL.into_iter().map(Cut::Call).chain([Cut::Spawn]).collect()
+}
+
+fn fails(call: &Cut, whose: &str, round: u64, time: u64) -> Rule {
     let whom =
         if matches!(whose, "supervisor" | "program") { whose.into() } else { format!("{whose}-{round}") };
-    Fault::Error(errno::EMFILE).at(Cut::Call(call)).actor(whom).nth(time)
+    Fault::Error(errno::EMFILE).at(call.clone()).actor(whom).nth(time)
 }
 
 /// What has come of all rounds so far.
@@ -108,8 +122,11 @@ impl Rounds {
         worked.is_ok() && ledger.is_balanced()
     }
 
-    /// Two actors tell each other things, and one of them dies in the middle.
+    /// Two actors tell each other things, and one of them dies in the middle. The program's survivor dies as well.
     async fn work(&mut self, sys: &System) -> Result<()> {
+        if let Some(survivor) = survivor_of(std::process::id()) {
+            signal(survivor, Signal::KILL);
+        }
         let receiver = self.start(sys, "receiver").await?;
         let relay = self.start(sys, "relay").await?;
         for n in 0..20 {
@@ -125,7 +142,8 @@ impl Rounds {
         self.may_fail(receiver.ask(Bytes(vec![7; 1 << 20])).deadline(LOST).await);
         self.is_answered(&receiver).await?;
         self.is_answered(&relay).await?;
-        self.shares_a_blob(sys).await?;
+        self.attaches(&receiver).await?;
+        self.shares(sys).await?;
         tokio::time::timeout(PATIENCE, sys.settled()).await?;
         sys.stop(&receiver).await?;
         Ok(sys.stop(&relay).await?)
@@ -163,23 +181,43 @@ impl Rounds {
         }
     }
 
-    /// Starts a process whose argument owns a descriptor, however often that fails.
-    async fn shares_a_blob(&mut self, sys: &System) -> Result<()> {
+    /// Attaches a second program, which asks; however often that fails.
+    async fn attaches(&mut self, receiver: &Address<Specimen>) -> Result<()> {
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
-            let blob = Blob::from_bytes(&[7; 100_000])?;
-            let process = sys.process(|blob: Blob| blob.len(), blob).await;
-            if let Some(process) = self.may_fail(process)
-                && let Some(length) = self.may_fail(process.join().await)
+            let attached = tokio::time::timeout(LOST, watertight::attach(NAME)).await?;
+            if let Some(sys) = self.may_fail(attached)
+                && let Some(found) =
+                    self.may_fail(sys.find::<Specimen>(&format!("receiver-{}", self.number)).await)
             {
-                return if length == 100_000 {
+                assert_eq!(found.actor(), receiver.actor());
+                return self.is_answered(&found).await;
+            }
+        }
+        Err(Error::new(format!("no program attaches within {PATIENCE:?}")))
+    }
+
+    /// Starts a process whose arguments own descriptors and shared memory, however often that fails.
+    async fn shares(&mut self, sys: &System) -> Result<()> {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            let made =
+                Blob::build(100_000, |bytes| bytes.fill(7)).and_then(|blob| Ok((blob, channel::<usize>()?)));
+            let Some((blob, (sender, receiver))) = self.may_fail(made) else { continue };
+            let length = |(blob, sender): (Blob, Sender<usize>)| sender.blocking_send(blob.len()).is_ok();
+            let process = sys.process(length, (blob, sender)).await;
+            if let Some(process) = self.may_fail(process)
+                && self.may_fail(process.join().await) == Some(true)
+                && let Some(said) = self.may_fail(receiver.recv().await)
+            {
+                return if said == Some(100_000) {
                     Ok(())
                 } else {
                     Err(Error::new("it is not the blob that was sent"))
                 };
             }
         }
-        Err(Error::new(format!("no process takes a blob within {PATIENCE:?}")))
+        Err(Error::new(format!("no process takes a blob and a channel within {PATIENCE:?}")))
     }
 }
 
