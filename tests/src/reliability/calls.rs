@@ -17,7 +17,7 @@ use crate::doomed::survivor_of;
 use crate::specimen::{Add, Bytes, Number, Relay, Setup, Work};
 
 /// For what takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// An answer that failed calls have cost does not come; it is asked for again.
 const LOST: Duration = Duration::from_secs(2);
 /// Whose calls fail; these stand before `-` in the names of actors.
@@ -34,7 +34,7 @@ pub async fn run(sys: &System, effort: Effort, score: &mut Score) -> Result<()> 
     for call in everything() {
         let before = rounds.injected;
         for (whose, time) in
-            WHOSE.into_iter().flat_map(|whose| (1..=effort.of(TIMES, 2)).map(move |time| (whose, time)))
+            WHOSE.into_iter().flat_map(|whose| (1..=effort.of(TIMES, 1)).map(move |time| (whose, time)))
         {
             rounds.one(sys, |round| Plan::seeded(1).with(fails(&call, whose, round, time))).await?;
         }
