@@ -327,9 +327,12 @@ fn a_sandboxed_actor_has_its_group_too() {
     let Some(ground) = Ground::of("sandbox", "") else { return };
     Test::new().cgroup(Cgroup::At(ground.0.clone())).run(async |sys| {
         let worker = sys.spawn_with(Spec::<Worker>::new(()).sandboxed()).await?;
-        let pid = sys.info(&worker).await?.pid.unwrap();
+        let info = sys.info(&worker).await?;
+        let pid = info.pid.unwrap();
         let name = ground.0.file_name().unwrap().to_str().unwrap();
         assert!(cgroup_of(pid).contains(&format!("/{name}/watertight-{}-", std::process::id())));
+        let group = info.control_group.unwrap();
+        assert_eq!(std::fs::read_to_string(group.join("cgroup.procs"))?.trim(), pid.to_string());
         Ok(())
     });
 }

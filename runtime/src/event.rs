@@ -1,5 +1,6 @@
 //! What happens in a system, as it is told to programs, tests and monitors.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -346,6 +347,9 @@ pub struct ActorInfo {
     pub start_info: Option<Vec<u8>>,
     /// How its process is shut in, while it runs.
     pub confinement: Option<Confinement>,
+    /// The directory of the control group in which its process and all that it starts are, if it has one: what they use is in
+    /// files there. See [`Run::cgroup`](crate::Run::cgroup).
+    pub control_group: Option<PathBuf>,
     /// How many monitors wait for this life to end: each ends in a [`Down`], unless it is ended before.
     pub monitors: usize,
 }

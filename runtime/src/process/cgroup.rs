@@ -179,6 +179,11 @@ pub struct Group {
 }
 
 impl Group {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Kills all that is in it. The kernel needs a moment for that.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Every actor that the supervisor knows: its spec, its phase.
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use super::hang::Watch;
@@ -192,8 +193,15 @@ impl Supervisor {
             group: group.map(|group| group.path.clone()),
             start_info: child.start_info.clone(),
             confinement: child.confinement,
+            control_group: self.control_group_of(child),
             monitors: child.monitors.len(),
         }
+    }
+
+    fn control_group_of(&self, child: &Child) -> Option<PathBuf> {
+        let group = self.peers.get(&child.peer?)?.group.as_ref()?;
+        // What is no text does not travel in a message.
+        group.path().to_str().map(PathBuf::from)
     }
 
     pub(super) fn pid_of(&self, child: &Child) -> Option<u32> {
