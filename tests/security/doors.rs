@@ -4,7 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
+use watertight::testing::Test;
 use watertight::{Address, TellError, Unreachable};
 use watertight_tests::Specimen;
 use watertight_tests::doomed::Doomed;
@@ -48,7 +50,8 @@ fn next(state: &mut u64) -> u64 {
 
 #[test]
 fn of_a_hundred_thousand_forged_capabilities_none_delivers() {
-    watertight::test(async |sys| {
+    // Half a minute, and several times that on a machine that is busy.
+    Test::new().limit(Duration::from_secs(600)).run(async |sys| {
         let actor = sys.spawn::<Specimen>(Setup::default()).await?;
         let genuine = serde_json::to_string(&actor)?;
         let mut state = 7;
