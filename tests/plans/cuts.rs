@@ -277,6 +277,50 @@ fn a_clock_that_jumps_ahead_expires_what_comes_then() {
     });
 }
 
+/// Writes what it is asked to, into a file.
+struct Writer(std::fs::File);
+
+#[message(reply = ())]
+struct Write(String);
+
+impl Actor for Writer {
+    type Args = String;
+    type Messages = (Write,);
+
+    async fn start(path: String, _: &mut Context<Self>) -> Result<Self> {
+        Ok(Writer(std::fs::OpenOptions::new().create(true).append(true).open(path)?))
+    }
+}
+
+impl Handler<Write> for Writer {
+    async fn handle(&mut self, Write(text): Write, _: &mut Context<Self>) -> Result<()> {
+        use std::io::Write as _;
+        Ok(self.0.write_all(text.as_bytes())?)
+    }
+}
+
+#[test]
+fn what_is_written_to_a_planned_full_disk_is_an_error_of_the_write_until_the_next_life() {
+    watertight::test(async |sys| {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("file");
+        sys.inject(Plan::seeded(1).with(Fault::FullDisk.at(Cut::Started).actor("writer").nth(2))).await?;
+        let spec = Spec::<Writer>::new(path.display().to_string()).name("writer").backoff(Backoff::NONE);
+        let writer = sys.spawn_with(spec).await?;
+        writer.ask(Write("one".into())).await?;
+        for _ in 0..2 {
+            let error = writer.ask(Write("lost".into())).await.unwrap_err();
+            let AskError::Failed(error) = &error else { panic!("{error:?}") };
+            assert!(error.to_string().contains("File too large"), "{error}");
+        }
+        assert_eq!(sys.info(&writer).await?.restarts, 0);
+        sys.kill(&writer).await?;
+        writer.ask(Write(", two".into())).await?;
+        assert_eq!(std::fs::read_to_string(&path)?, "one, two");
+        Ok(())
+    });
+}
+
 #[test]
 fn a_dropped_message_is_a_dead_letter_and_a_dropped_ask_ends_by_its_deadline() {
     watertight::test(async |sys| {
