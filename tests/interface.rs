@@ -15,6 +15,8 @@ use std::time::Duration;
 use watertight::prelude::*;
 use watertight::{Event, Exit};
 
+#[path = "interface/attachments.rs"]
+mod attachments;
 #[path = "interface/blobs.rs"]
 mod blobs;
 #[path = "interface/channels.rs"]

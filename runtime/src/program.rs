@@ -6,14 +6,15 @@
 use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc};
 
 use crate::System;
-use crate::error::Result;
+use crate::error::{Result, SystemError};
 use crate::fault;
 use crate::node::mailbox::{Mailbox, Next, Notice};
 use crate::node::turn::Turn;
@@ -22,7 +23,8 @@ use crate::process::cgroup::Groups;
 use crate::process::recorder::Recorder;
 use crate::process::{capture, descriptors};
 use crate::supervisor::{self, Begin, End, Launch};
-use crate::wire::control::{Request, ToPeer, ToSupervisor};
+use crate::sync::lock;
+use crate::wire::control::{Refusal, Request, ToPeer, ToSupervisor};
 use crate::wire::conversation::{ConversationError, Listener};
 use crate::wire::frame::{FrameError, Kind};
 use crate::wire::hello::{Hello, Role};
@@ -80,7 +82,7 @@ where
             arrivals,
             Some(Arc::clone(&turn)),
         );
-        tokio::spawn(listen(Arc::clone(&node), control, Listener::new(Role::Supervisor, system)));
+        tokio::spawn(listen(Hearing(Arc::clone(&node)), control, Listener::new(Role::Supervisor, system)));
         let stop = Arc::new(Notify::new());
         let mailbox = Mailbox::new(Arc::clone(&node), arriving, false);
         tokio::spawn(take_answers(Arc::clone(&node), mailbox, Arc::clone(&stop)));
@@ -113,16 +115,39 @@ pub(crate) enum AttachError {
     TurnedAway,
 }
 
-/// Attaches to the system that listens as `name`; the ticket says who this program is to it.
+/// What this process is attached to: by whose socket, and its end.
+static ATTACHED: Mutex<Vec<(PathBuf, Weak<Node>)>> = Mutex::new(Vec::new());
+
+/// Attaches to the system that listens as `name`; the ticket says who this program is to it. Again in the same tokio
+/// runtime, it is the same.
 pub(crate) async fn attach(name: &str) -> std::result::Result<Arc<Node>, AttachError> {
     let path = place::find(name)?;
+    if let Some(node) = attached_before(&path).await {
+        return Ok(node);
+    }
     let control = match ControlStream::connect(&path).await {
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
             return Err(PlaceError::Nobody(name.to_owned()).into());
         }
         connected => connected?,
     };
-    introduce(control).await
+    let node = introduce(control).await?;
+    let mut attached = lock(&ATTACHED);
+    attached.retain(|(_, node)| node.upgrade().is_some_and(|node| !node.is_closed()));
+    attached.push((path, Arc::downgrade(&node)));
+    Ok(node)
+}
+
+/// This runtime's end of the system behind this socket, if there is one and that system still answers: another may have
+/// taken its place.
+async fn attached_before(path: &Path) -> Option<Arc<Node>> {
+    let node = lock(&ATTACHED)
+        .iter()
+        .filter(|(of, _)| of == path)
+        .filter_map(|(_, node)| node.upgrade())
+        .find(|node| !node.is_closed() && node.is_of_this_runtime())?;
+    let answer = node.request(Request::Info { actor: node.identity.actor }).await;
+    (!matches!(answer, Err(Refusal::System(SystemError::ShuttingDown)))).then_some(node)
 }
 
 /// The same, from another thread of the program's own process.
@@ -157,7 +182,7 @@ async fn introduce(control: ControlStream) -> std::result::Result<Arc<Node>, Att
     };
     let (arrivals, arriving) = mpsc::unbounded_channel();
     let node = Node::new(identity, None, control.writer()?, Arc::new(Recorder::open(page)?), arrivals, None);
-    tokio::spawn(listen(Arc::clone(&node), control, listener));
+    tokio::spawn(listen(Hearing(Arc::clone(&node)), control, listener));
     let mailbox = Mailbox::new(Arc::clone(&node), arriving, false);
     tokio::spawn(take_answers(Arc::clone(&node), mailbox, Arc::default()));
     Ok(node)
@@ -174,8 +199,18 @@ async fn shut_down(node: &Arc<Node>) {
     node.close();
 }
 
+/// Closes a node when nobody hears its supervisor any more: also when a runtime ends before its tasks have begun.
+struct Hearing(Arc<Node>);
+
+impl Drop for Hearing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 /// Hears the supervisor.
-async fn listen(node: Arc<Node>, control: ControlStream, mut listener: Listener) {
+async fn listen(hearing: Hearing, control: ControlStream, mut listener: Listener) {
+    let Hearing(node) = &hearing;
     let mut buffer = vec![0; 16 << 10];
     loop {
         loop {
@@ -184,17 +219,15 @@ async fn listen(node: Arc<Node>, control: ControlStream, mut listener: Listener)
                 Ok(None) => break,
                 Err(error) => {
                     tracing::error!(%error, "the supervisor said what is no control message");
-                    node.close();
                     return;
                 }
             }
         }
         match control.read(&mut buffer, &mut listener.descriptors).await {
             Ok(read) if read > 0 => listener.heard(&buffer[..read]),
-            _ => break,
+            _ => return,
         }
     }
-    node.close();
 }
 
 /// The program is no actor, but others may answer its asks, and it may monitor them: serves the links that carry such

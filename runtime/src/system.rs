@@ -93,6 +93,9 @@ pub(crate) fn begin_once() -> std::io::Result<()> {
 /// Attaches to the system of another program that [listens](System::listen) as `name`: to find actors by name and to
 /// tell and ask them. Call it in any tokio runtime. Before the program ends, await [`System::settled`].
 ///
+/// A program stays attached until its tokio runtime ends, and is attached once: again from the same runtime, this is the
+/// attachment that there is.
+///
 /// Addresses and messages must be those of the other program: what differs is refused, per actor and per message.
 ///
 /// # Errors

@@ -139,10 +139,22 @@ impl Node {
         node
     }
 
-    /// This process's node in `system`, if it has one.
+    /// This process's node in `system`, if it has one: of several, the first that is not closed, or better the one whose
+    /// tasks run in the caller's tokio runtime.
     pub(crate) fn of(system: SystemId) -> Option<Arc<Node>> {
         let nodes = NODES.read().unwrap_or_else(PoisonError::into_inner);
-        nodes.iter().find(|(id, _)| *id == system)?.1.upgrade()
+        let nodes = nodes.iter().filter(|(id, _)| *id == system).filter_map(|(_, node)| node.upgrade());
+        nodes.min_by_key(|node| (node.is_closed(), !node.is_of_this_runtime()))
+    }
+
+    /// Whether its tasks run in the tokio runtime from which this is called.
+    pub(crate) fn is_of_this_runtime(&self) -> bool {
+        Handle::try_current().is_ok_and(|here| here.id() == self.runtime.id())
+    }
+
+    /// Whether its supervisor is gone, or the runtime in which it heard that.
+    pub(crate) fn is_closed(&self) -> bool {
+        lock(&self.requests).closed
     }
 
     /// Says something to the supervisor. If it is gone there is nobody to tell, and this process ends soon.

@@ -10,7 +10,7 @@ use watertight::testing::state_of;
 use watertight::{Ledger, Output, Sender, channel};
 
 use super::machine::Times;
-use super::parts::signal;
+use super::parts::{self, signal};
 use super::{Effort, Random, Score, progress};
 use crate::Specimen;
 use crate::doomed::survivor_of;
@@ -142,7 +142,7 @@ impl Rounds {
         self.may_fail(receiver.ask(Bytes(vec![7; 1 << 20])).deadline(LOST).await);
         self.is_answered(&receiver).await?;
         self.is_answered(&relay).await?;
-        self.attaches(&receiver).await?;
+        self.attaches().await?;
         self.shares(sys).await?;
         tokio::time::timeout(PATIENCE, sys.settled()).await?;
         sys.stop(&receiver).await?;
@@ -181,20 +181,12 @@ impl Rounds {
         }
     }
 
-    /// Attaches a second program, which asks; however often that fails.
-    async fn attaches(&mut self, receiver: &Address<Specimen>) -> Result<()> {
-        let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
-            let attached = tokio::time::timeout(LOST, watertight::attach(NAME)).await?;
-            if let Some(sys) = self.may_fail(attached)
-                && let Some(found) =
-                    self.may_fail(sys.find::<Specimen>(&format!("receiver-{}", self.number)).await)
-            {
-                assert_eq!(found.actor(), receiver.actor());
-                return self.is_answered(&found).await;
-            }
-        }
-        Err(Error::new(format!("no program attaches within {PATIENCE:?}")))
+    /// A program attaches, and asks until it is answered.
+    async fn attaches(&mut self) -> Result<()> {
+        let mut program = parts::program(&format!("visitor:receiver-{}", self.number));
+        let visited = tokio::task::spawn_blocking(move || program.status());
+        let status = tokio::time::timeout(PATIENCE, visited).await???;
+        if status.success() { Ok(()) } else { Err(Error::new(format!("a program that attached: {status}"))) }
     }
 
     /// Starts a process whose arguments own descriptors and shared memory, however often that fails.
@@ -219,6 +211,12 @@ impl Rounds {
         }
         Err(Error::new(format!("no process takes a blob and a channel within {PATIENCE:?}")))
     }
+}
+
+/// Plays the program that attaches.
+pub async fn visit(name: &str) -> Result<()> {
+    let receiver = watertight::attach(NAME).await?.find::<Specimen>(name).await?;
+    Rounds::default().is_answered(&receiver).await
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use watertight::Output;
 use watertight::prelude::*;
 
 use super::traffic::{Burst, Listener, Talker, TalkerSetup};
-use super::{full_disk, machine};
+use super::{calls, full_disk, machine};
 use crate::siege::{NAME, Plant, city};
 use crate::specimen::{Commit, Grandchild, Setup};
 use crate::{Fault, Specimen};
@@ -108,6 +108,7 @@ pub async fn play(sys: &System, part: &str) -> Result<()> {
     match part.split_once(':').unwrap_or((part, "")) {
         ("family", state) => family(sys, state).await,
         ("printer", result) => full_disk::printer(sys, result).await,
+        ("visitor", name) => calls::visit(name).await,
         ("besieged", plant) => {
             let plant = match plant {
                 "repeated" => Some(Plant::Repeated),
