@@ -111,7 +111,10 @@ pub(crate) enum AttachError {
     Socket(#[from] std::io::Error),
     #[error("failed to attach: {0}")]
     Conversation(#[from] ConversationError),
-    #[error("failed to attach: the system turned this program away: too many are attached, or it is ending")]
+    #[error(
+        "failed to attach: the system turned this program away, and its log says why: too many are attached, no descriptors \
+         are left, or it is ending"
+    )]
     TurnedAway,
 }
 

@@ -213,9 +213,17 @@ impl Rounds {
     }
 }
 
-/// Plays the program that attaches.
+/// Plays the program that attaches, as often as it is told that this failed.
 pub async fn visit(name: &str) -> Result<()> {
-    let receiver = watertight::attach(NAME).await?.find::<Specimen>(name).await?;
+    let begun = Instant::now();
+    let sys = loop {
+        match watertight::attach(NAME).await {
+            Err(error) if begun.elapsed() > PATIENCE => return Err(error.into()),
+            Err(_) => {}
+            Ok(sys) => break sys,
+        }
+    };
+    let receiver = sys.find::<Specimen>(name).await?;
     Rounds::default().is_answered(&receiver).await
 }
 
