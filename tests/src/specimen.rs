@@ -3,11 +3,9 @@
 // The faults themselves: this crate exists to commit them.
 #![allow(unsafe_code)]
 
-use std::io::Write;
-use std::path::PathBuf;
-
 use watertight::ActorId;
 use watertight::prelude::*;
+use watertight::testing::history::Journal;
 
 /// Ways to misbehave.
 #[data]
@@ -174,7 +172,7 @@ fn dig(depth: u64) -> u64 {
 /// Adds numbers up, and misbehaves when told to. Writes a line to its journal for everything it handles.
 pub struct Specimen {
     total: i64,
-    journal: Option<std::fs::File>,
+    journal: Option<Journal>,
 }
 
 /// What a specimen is started with.
@@ -277,9 +275,7 @@ impl Actor for Specimen {
             commit(fault);
         }
         let journal = match setup.journal {
-            Some(path) => {
-                Some(std::fs::OpenOptions::new().create(true).append(true).open(PathBuf::from(path))?)
-            }
+            Some(path) => Some(Journal::open(path)?),
             None => None,
         };
         Ok(Specimen { total: 0, journal })
@@ -297,8 +293,7 @@ impl Handler<Add> for Specimen {
 impl Handler<Number> for Specimen {
     async fn handle(&mut self, Number { sender, number }: Number, cx: &mut Context<Self>) -> Result<u64> {
         if let Some(journal) = &mut self.journal {
-            // One write, so that lines of a killed process are whole or absent.
-            journal.write_all(format!("{sender} {number} {}\n", cx.incarnation()).as_bytes())?;
+            journal.note(sender, number, cx.incarnation().0)?;
         }
         Ok(number)
     }

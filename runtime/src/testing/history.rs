@@ -54,6 +54,10 @@ pub struct Handled {
     pub attempt: u8,
 }
 
+/// The length of a journal's lines: what stands in one fits with the largest numbers. It divides the length of a page: a process
+/// that is killed while it writes has written up to the end of a page, all of it, or nothing.
+const LINE: usize = 64;
+
 /// The file into which a receiver writes what it handles.
 #[derive(Debug)]
 pub struct Journal(File);
@@ -67,12 +71,13 @@ impl Journal {
         Ok(Journal(OpenOptions::new().create(true).append(true).open(path)?))
     }
 
-    /// Notes a message. It is one write, so that a line of a killed process is whole or absent.
+    /// Notes a message. Of a process that is killed meanwhile, the line is whole or absent, where nothing but journals
+    /// writes to the file.
     ///
     /// # Errors
     /// As writing a file.
     pub fn note(&mut self, sender: u32, number: u64, incarnation: u32) -> io::Result<()> {
-        self.0.write_all(format!("{sender} {number} {incarnation}\n").as_bytes())
+        self.write(format!("{sender} {number} {incarnation}"))
     }
 
     /// Notes a message that is idempotent, with [`cx.attempt()`](crate::Context::attempt): where that is more than 1, it may
@@ -87,7 +92,13 @@ impl Journal {
         incarnation: u32,
         attempt: u8,
     ) -> io::Result<()> {
-        self.0.write_all(format!("{sender} {number} {incarnation} attempt={attempt}\n").as_bytes())
+        self.write(format!("{sender} {number} {incarnation} attempt={attempt}"))
+    }
+
+    fn write(&mut self, mut line: String) -> io::Result<()> {
+        line.extend(std::iter::repeat_n(' ', (LINE - 1).saturating_sub(line.len())));
+        line.push('\n');
+        self.0.write_all(line.as_bytes())
     }
 }
 
@@ -134,7 +145,7 @@ pub fn read_journal(text: &str) -> io::Result<Vec<Handled>> {
 }
 
 fn read_line(line: &str) -> Option<Handled> {
-    let mut words = line.split(' ');
+    let mut words = line.split_whitespace();
     let handled = Handled {
         sender: words.next()?.parse().ok()?,
         number: words.next()?.parse().ok()?,
@@ -253,6 +264,21 @@ mod tests {
         let untold = judge(&sent, &lines(1).unwrap());
         assert_eq!(untold.duplicated, [(1, 1)]);
         assert!(!untold.is_clean(9));
+    }
+
+    #[test]
+    fn no_line_of_a_journal_goes_over_the_end_of_a_page() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let mut journal = Journal::open(&path).unwrap();
+        journal.note(1, 2, 3).unwrap();
+        journal.note_attempt(1, 2, 3, 4).unwrap();
+        journal.note(u32::MAX, u64::MAX, u32::MAX).unwrap();
+        journal.note_attempt(u32::MAX, u64::MAX, u32::MAX, u8::MAX).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.split_inclusive('\n').all(|line| line.len() == LINE) && 4096 % LINE == 0, "{text}");
+        let read = read_journal(&text).unwrap();
+        assert_eq!((read.len(), read[1].attempt, read[3].number), (4, 4, u64::MAX));
     }
 
     #[test]
