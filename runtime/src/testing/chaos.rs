@@ -220,6 +220,11 @@ impl Watch {
     /// Kills or stops one. Its number was its own when the supervisor was asked, some microseconds ago.
     fn strike(&mut self, victim: &ActorInfo, stops: bool) {
         let Some(pid) = victim.pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) else { return };
+        let life = (victim.name.clone(), victim.incarnation.0);
+        if self.down.contains_key(&life) {
+            // It is dying of the last strike, and its supervisor has not seen that yet.
+            return;
+        }
         let signal = if stops { Signal::STOP } else { Signal::KILL };
         if kill_process(pid, signal).is_err() {
             // It has died by itself meanwhile.
@@ -230,7 +235,7 @@ impl Watch {
             self.stopped.0.push((pid, Instant::now() + STOPPED));
         } else {
             self.kills += 1;
-            self.down.entry((victim.name.clone(), victim.incarnation.0)).or_insert_with(Instant::now);
+            self.down.insert(life, Instant::now());
         }
     }
 
