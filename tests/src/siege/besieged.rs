@@ -88,8 +88,8 @@ impl Besieged {
         Ok(Told { peer, victim, asks, wrong, foreign })
     }
 
-    /// What its peers see while it is under fire on such a link: the middle one of all seconds, or of all times in which a
-    /// [`SLICE`] was fired, and the last counts. Says how many frames were fired so far.
+    /// What its peers see while it is under fire on such a link: the middle one of all seconds, or of all times in which
+    /// 10,000 were fired, and the last counts. Says how many frames were fired so far.
     ///
     /// # Errors
     /// When it has ended, or whoever fires is not treated as the protocol says.
