@@ -193,11 +193,8 @@ fn an_executable_that_was_replaced_or_deleted_keeps_its_actors_and_starts_new_on
 #[test]
 fn neither_secrets_of_the_environment_nor_stray_descriptors_reach_an_actor() {
     let stray = std::fs::File::open("/proc/self/status").unwrap();
-    // SAFETY: makes a descriptor of this test inheritable, as a careless caller's would be.
-    #[allow(unsafe_code)]
-    unsafe {
-        libc::fcntl(std::os::fd::AsRawFd::as_raw_fd(&stray), libc::F_SETFD, 0);
-    }
+    // Inheritable, as a careless caller's would be.
+    rustix::io::fcntl_setfd(&stray, rustix::io::FdFlags::empty()).unwrap();
     let mut program = Doomed::start(doomed());
     program.say("spawn");
     let environment = program.say("environment 0");

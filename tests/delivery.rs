@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use watertight::spec::Backoff;
 use watertight::{Address, AskError, Event, Executed, Spec, TellError};
 use watertight_tests::Specimen;
+use watertight_tests::doomed::signal;
 use watertight_tests::history::{Fate, Sent, judge, read_journal};
 use watertight_tests::specimen::{Number, Setup};
 
@@ -90,17 +91,13 @@ fn the_ledger_law_holds_over_random_kills_under_load() {
         let mut reported_in_doubt = 0;
         for _ in 0..kills {
             let info = sys.info(&victim).await?;
-            let pid = i32::try_from(info.pid.unwrap()).unwrap();
+            let pid = info.pid.unwrap();
             // A random moment, from the first microsecond of an incarnation to well into its work.
             let moment = Instant::now() + Duration::from_micros(random.below(3000));
             while Instant::now() < moment {
                 tokio::task::yield_now().await;
             }
-            // SAFETY: a signal to a process touches no memory here.
-            #[allow(unsafe_code)]
-            unsafe {
-                libc::kill(pid, libc::SIGKILL);
-            }
+            signal(pid, libc::SIGKILL);
             events
                 .wait_for(|event| {
                     if let Event::Exited(report) = &event {

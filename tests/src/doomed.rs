@@ -5,6 +5,8 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// A program of its own, spoken to by lines.
 pub struct Doomed {
     pub child: Child,
@@ -92,10 +94,9 @@ pub fn survivor_of(program: u32) -> Option<u32> {
 
 /// Sends a signal; after a SIGSTOP, waits until the process has stopped, which takes a moment.
 pub fn signal(pid: u32, number: i32) {
-    // SAFETY: a signal to a process touches no memory here.
-    #[allow(unsafe_code)]
-    let sent = unsafe { libc::kill(i32::try_from(pid).unwrap(), number) };
-    assert_eq!(sent, 0, "no process {pid}");
+    let process = Pid::from_raw(pid.cast_signed()).unwrap();
+    let sent = kill_process(process, Signal::from_named_raw(number).unwrap());
+    assert_eq!(sent, Ok(()), "no process {pid}");
     if number == libc::SIGSTOP {
         wait_until_stopped(pid);
     }
